@@ -1,0 +1,98 @@
+"""Typed hyperparameters: which keys exist, which may differ between the members of one program, and how they are stacked.
+
+The type says what may vary: a `PerMember` or `Scheduled` field may differ between members of one program and reaches the
+algorithm as a tensor `[M, 1]`; every other field is part of the program and equal for all members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from slmx.member.schedule import Schedule
+
+
+class Varies:
+    """The mark of a field that may differ between the members of one program."""
+
+
+def _integral(value: Any) -> Any:
+    """1e5 is how people write a hundred thousand; JSON reads it as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_integral)]
+PerMember = Annotated[float, Varies()]
+MaybePerMember = Annotated[float | None, Varies()]
+Scheduled = Annotated[float | Schedule, Varies()]
+
+
+class Model(BaseModel):
+    """A closed, frozen, strictly typed group of spec keys. Unknown keys and silent conversions are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Hyper(Model):
+    """Hyperparameters of one component, named by `name` in the spec."""
+
+    name: str = Field("", description="which class")
+
+    def idle(self) -> dict[str, str]:
+        """Keys that do nothing under the other values, each with the reason: setting one of them is an error."""
+        return {}
+
+    def conflicts(self) -> dict[str, str]:
+        """Keys whose values contradict one another, each with what is wrong."""
+        return {}
+
+
+def varies(model: type[BaseModel], field: str) -> bool:
+    """Whether a field may differ between members of one program."""
+    return any(isinstance(mark, Varies) for mark in model.model_fields[field].metadata)
+
+
+class Stacked:
+    """The hyperparameters of M members as one object: per-member fields are tensors `[M, 1]`, all others plain values.
+
+    Scheduled fields hold the values of the frame last given to `at`. Shapes: every per-member attribute is `[M, 1]`.
+    """
+
+    hypers: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, hypers: Sequence[BaseModel], dtype: Any = None, device: Any = None):
+        import numpy as np
+        import torch
+
+        first = hypers[0]
+        self._as = {"dtype": dtype or torch.get_default_dtype(), "device": device or "cpu"}
+        self._schedules: list[tuple[str, type[Schedule], dict[str, np.ndarray]]] = []
+        for field in type(first).model_fields:
+            values = [getattr(hyper, field) for hyper in hypers]
+            if not varies(type(first), field) or values[0] is None:
+                if any(value != values[0] for value in values):
+                    raise ValueError(f"{field} differs between members but is part of the program: {values}")
+                setattr(self, field, values[0])
+            elif isinstance(values[0], Schedule):
+                kind = type(values[0])
+                self._schedules.append((field, kind, kind.stack(values)))
+            else:
+                setattr(self, field, torch.tensor(values, **self._as)[:, None])
+        self.at(0)
+
+    def at(self, frame: int) -> None:
+        """Set every scheduled field to its value at `frame` (frames of the agent's experience)."""
+        import torch
+
+        for field, kind, columns in self._schedules:
+            setattr(self, field, torch.from_numpy(kind.value(columns, frame)).to(**self._as)[:, None])
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether any field changes over time."""
+        return bool(self._schedules)
+
+    def __getattr__(self, name: str) -> Any:  # only for type checkers and clear errors: fields are set in __init__
+        raise AttributeError(f"no hyperparameter {name!r}")
