@@ -7,7 +7,7 @@ algorithm as a tensor `[M, 1]`; every other field is part of the program and equ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -60,15 +60,13 @@ class Stacked:
     Scheduled fields hold the values of the frame last given to `at`. Shapes: every per-member attribute is `[M, 1]`.
     """
 
-    hypers: ClassVar[tuple[str, ...]] = ()
-
     def __init__(self, hypers: Sequence[BaseModel], dtype: Any = None, device: Any = None):
         import numpy as np
         import torch
 
         first = hypers[0]
         self._as = {"dtype": dtype or torch.get_default_dtype(), "device": device or "cpu"}
-        self._schedules: list[tuple[str, type[Schedule], dict[str, np.ndarray]]] = []
+        self._schedules: list[tuple[str, Schedule, dict[str, np.ndarray]]] = []
         for field in type(first).model_fields:
             values = [getattr(hyper, field) for hyper in hypers]
             if not varies(type(first), field) or values[0] is None:
@@ -76,8 +74,7 @@ class Stacked:
                     raise ValueError(f"{field} differs between members but is part of the program: {values}")
                 setattr(self, field, values[0])
             elif isinstance(values[0], Schedule):
-                kind = type(values[0])
-                self._schedules.append((field, kind, kind.stack(values)))
+                self._schedules.append((field, values[0], Schedule.stack(values)))
             else:
                 setattr(self, field, torch.tensor(values, **self._as)[:, None])
         self.at(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,9 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    name: Literal["linear_decay", "rate_decay", "periodic_decay"] = Field(description="which kind of schedule")
+    name: Literal["linear_decay", "rate_decay", "cosine_decay"] = Field(
+        description="linear, at a constant rate per frame, or half a cosine"
+    )
     start_val: float = Field(description="value until start_step")
     end_val: float = Field(description="value from end_step on")
     start_step: Frame = Field(0, ge=0, description="frame at which the change begins")
@@ -43,6 +45,29 @@ class Schedule(BaseModel):
         if open_ended := [s for s in schedules if s.end_step is None]:
             raise ValueError(f"end_step of {open_ended[0].name} was not resolved")
         return {key: np.array([getattr(s, key) for s in schedules], np.float64) for key in cls.numbers}
+
+    def value(self, columns: dict[str, np.ndarray], frame: int) -> np.ndarray:
+        """The values `[M]` of M stacked schedules of this kind at `frame`."""
+        import numpy as np
+
+        start, end = columns["start_val"], columns["end_val"]
+        span = np.maximum(columns["end_step"] - columns["start_step"], 1.0)
+        progress = np.clip((frame - columns["start_step"]) / span, 0.0, 1.0)
+        match self.name:
+            case "linear_decay":
+                return start + (end - start) * progress
+            case "rate_decay":  # a constant rate per frame from start to end
+                return start * (end / start) ** progress
+            case "cosine_decay":  # half a cosine from start to end
+                return end + (start - end) * 0.5 * (1.0 + np.cos(np.pi * progress))
+
+    @model_validator(mode="after")
+    def _check(self) -> Schedule:
+        if self.end_step is not None and self.end_step <= self.start_step:
+            raise ValueError(f"end_step {self.end_step} must be after start_step {self.start_step}")
+        if self.name == "rate_decay" and not (self.start_val > 0 and self.end_val > 0):
+            raise ValueError(f"rate_decay needs positive values, not {self.start_val} and {self.end_val}")
+        return self
 
     def __ge__(self, bound: float) -> bool:
         return self.start_val >= bound and self.end_val >= bound

@@ -1,0 +1,69 @@
+"""The standard of an environment: the return of random play, a return to call good, and the frames to reach it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slmx.errors import SlmxError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What strengths and speeds of one environment are measured by; `source` says where each number is from.
+
+    `std_return` and `std_frame` are None where nobody has set one: strength and speed are unknown there.
+    """
+
+    rand_return: float
+    std_return: float | None = None
+    std_frame: float | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.std_return is not None and self.std_return <= self.rand_return:
+            raise SlmxError(f"std_return {self.std_return:g} is not above rand_return {self.rand_return:g}")
+        if self.std_frame is not None and self.std_frame <= 0:
+            raise SlmxError(f"std_frame {self.std_frame:g} is not above 0")
+
+
+def read_standards(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Standard]:
+    """`{environment: {rand_return, std_return, std_frame, source}}`, as in `_fitness.json` and a run's spec.json."""
+    standards = {}
+    for name, entry in table.items():
+        try:
+            standards[name] = Standard(**entry)
+        except (TypeError, SlmxError) as error:
+            raise SlmxError(f"fitness standard of {name}: {error}") from error
+    return standards
+
+
+def load_standards(path: Path) -> dict[str, Standard]:
+    """The standards in a file such as spec/_fitness.json."""
+    return read_standards(json.loads(path.read_text()))
+
+
+def measure_random(env: gymnasium.Env, episodes: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Mean return of uniformly random actions over `episodes` episodes, and the standard error of that mean.
+
+    Episode i is reset with seed + i; the action space is seeded once. The environment must end its episodes itself.
+    """
+    env.action_space.seed(seed)
+    returns = np.zeros(episodes)
+    for i in range(episodes):
+        env.reset(seed=seed + i)
+        done = False
+        while not done:
+            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            returns[i] += float(reward)
+            done = terminated or truncated
+    error = returns.std(ddof=1) / np.sqrt(episodes) if episodes > 1 else np.nan
+    return float(returns.mean()), float(error)

@@ -1,0 +1,62 @@
+"""Statistics over runs. The run (one seed) is the unit of replication: episodes of one run are not independent samples
+of an algorithm, and intervals over episodes come out far too narrow (see LARG/jax-aht PR #108, google-research/rliable #20)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Statistic = Callable[..., np.ndarray | np.floating]
+
+
+def mean(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
+    """The mean over `axis`; NaN where any value is NaN, for nothing may drop out of a mean unseen."""
+    return np.mean(np.asarray(values, float), axis=axis)
+
+
+def iqm(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
+    """Interquartile mean: the mean of what is left when int(n / 4) values are cut from each end.
+
+    As `scipy.stats.trim_mean(values, 0.25)`, which rliable uses (Agarwal et al. 2021). With fewer than four values nothing
+    is cut. A NaN counts as a value and makes the result NaN.
+    """
+    ordered = np.sort(np.moveaxis(np.asarray(values, float), axis, -1), axis=-1)
+    n = ordered.shape[-1]
+    cut = n // 4
+    kept = np.mean(ordered[..., cut : n - cut], axis=-1)
+    return np.where(np.isnan(ordered).any(-1), np.nan, kept)[()]
+
+
+def bootstrap_interval(
+    runs: ArrayLike, statistic: Statistic = mean, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of `statistic` over runs.
+
+    `runs` is `[n]`, one number per run (seed). A matrix of runs by episodes raises ValueError: reduce each run to one
+    number first. Runs are drawn with replacement by a generator of their own, so the same numbers give the same interval.
+    With fewer than two runs, or a NaN among them, nothing is known: (NaN, NaN).
+    """
+    values = np.asarray(runs, float)
+    if values.ndim != 1:
+        raise ValueError(f"one number per run expected, got shape {values.shape}: the replicate is the run, not the episode")
+    if len(values) < 2 or np.isnan(values).any():
+        return np.nan, np.nan
+    drawn = values[np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))]
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(statistic(drawn, axis=-1), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def moving_average(values: ArrayLike, window: int) -> NDArray[np.float64]:
+    """Mean of the last `window` values, `[n] -> [n]`; NaN until the first window is full.
+
+    Each window is summed by itself: a running sum would carry rounding errors along, and a constant series would not keep
+    its value exactly.
+    """
+    values = np.asarray(values, float)
+    averages = np.full(len(values), np.nan)
+    if 0 < window <= len(values):
+        averages[window - 1 :] = np.lib.stride_tricks.sliding_window_view(values, window).mean(-1)
+    return averages

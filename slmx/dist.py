@@ -1,0 +1,62 @@
+"""Distributions over actions. Samples come from noise that the caller draws, so a member's actions are its own."""
+
+from __future__ import annotations
+
+import math
+
+from slmx.lazy import torch
+
+
+class Categorical:
+    """Over A discrete actions; logits `[M, N, A]`, actions int64 `[M, N]`."""
+
+    def __init__(self, logits: torch.Tensor):
+        self.logits = logits
+
+    def log_probs(self) -> torch.Tensor:
+        """Log-probabilities of all actions, `[M, N, A]`."""
+        return self.logits.log_softmax(-1)
+
+    def log_prob(self, action: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities `[M, N]` of actions `[M, N]`."""
+        return self.log_probs().gather(-1, action.unsqueeze(-1)).squeeze(-1)
+
+    def log_prob_entropy(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities `[M, N]` of actions and entropies `[M, N]` in nats, from one softmax."""
+        log_probs = self.log_probs()
+        entropy = -(log_probs.exp() * log_probs).sum(-1)
+        return log_probs.gather(-1, action.unsqueeze(-1)).squeeze(-1), entropy
+
+    def sample(self, uniform: torch.Tensor) -> torch.Tensor:
+        """Actions `[M, N]` from uniform noise `[M, N]`, by inverting the distribution function."""
+        below = self.logits.softmax(-1).cumsum(-1) < uniform.unsqueeze(-1)
+        return below.sum(-1).clamp_(max=self.logits.shape[-1] - 1)
+
+    def mode(self) -> torch.Tensor:
+        """The likeliest actions, `[M, N]`."""
+        return self.logits.argmax(-1)
+
+
+class Gaussian:
+    """Independent normal distributions over A continuous actions; mean `[M, N, A]`, log_std `[M, 1 or N, A]`."""
+
+    def __init__(self, mean: torch.Tensor, log_std: torch.Tensor):
+        self.mean, self.log_std = mean, log_std
+
+    def log_prob(self, action: torch.Tensor) -> torch.Tensor:
+        """Log-densities `[M, N]` of actions `[M, N, A]`."""
+        z = (action - self.mean) * torch.exp(-self.log_std)
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(-1)
+
+    def log_prob_entropy(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-densities `[M, N]` of actions and entropies `[M, N]` in nats."""
+        entropy = (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+        return self.log_prob(action), entropy.expand(self.mean.shape[:-1])
+
+    def sample(self, normal: torch.Tensor) -> torch.Tensor:
+        """Actions `[M, N, A]` from standard normal noise `[M, N, A]`."""
+        return self.mean + self.log_std.exp() * normal
+
+    def mode(self) -> torch.Tensor:
+        """The likeliest actions, `[M, N, A]`."""
+        return self.mean

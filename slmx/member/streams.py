@@ -1,0 +1,77 @@
+"""Random streams, one per member: member i draws the same numbers alone and in company."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from slmx.lazy import torch
+
+BLOCK = 4096  # numbers drawn at once from each member's generator: one Python loop over members a block, not a call
+
+
+def seed_sequence(seed: int, trial: int, session: int, *purpose: str | int) -> np.random.SeedSequence:
+    """The seed of one purpose (`"env", 0`) of one session: distinct purposes and sessions give independent streams."""
+    key = tuple(zlib.crc32(p.encode()) if isinstance(p, str) else p for p in purpose)
+    return np.random.SeedSequence([seed, trial, session], spawn_key=key)
+
+
+class Streams:
+    """Uniform and normal numbers, integers and permutations for M members, each from its own library generators.
+
+    All members draw equally many numbers, so which numbers member i gets depends on its seed and the calls alone.
+    """
+
+    def __init__(self, seeds: Sequence[np.random.SeedSequence], dtype: torch.dtype | None = None, device: str = "cpu"):
+        children = [seed.spawn(3) for seed in seeds]
+        uniform, normal, order = ([np.random.Generator(np.random.PCG64(c[i])) for c in children] for i in range(3))
+        self.members, self.device = len(seeds), device
+        self.dtype = dtype or torch.get_default_dtype()
+        self._uniform = _Blocks([g.random for g in uniform])
+        self._normal = _Blocks([g.standard_normal for g in normal])
+        self._order = order
+
+    def uniform(self, *shape: int) -> torch.Tensor:
+        """Numbers in [0, 1), `[M, *shape]`."""
+        return self._tensor(self._uniform.take(math.prod(shape)), shape)
+
+    def normal(self, *shape: int) -> torch.Tensor:
+        """Standard normal numbers, `[M, *shape]`."""
+        return self._tensor(self._normal.take(math.prod(shape)), shape)
+
+    def integers(self, high: int, *shape: int) -> torch.Tensor:
+        """Whole numbers in [0, high), `[M, *shape]`, int64."""
+        drawn = (self._uniform.take(math.prod(shape)) * high).astype(np.int64)
+        return torch.from_numpy(drawn.reshape(self.members, *shape)).to(self.device)
+
+    def permutation(self, n: int) -> torch.Tensor:
+        """A random order of 0..n-1 per member, `[M, n]`, int64."""
+        return torch.from_numpy(np.stack([g.permutation(n) for g in self._order])).to(self.device)
+
+    def _tensor(self, drawn: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.from_numpy(drawn.reshape(self.members, *shape)).to(self.device, self.dtype)
+
+
+class _Blocks:
+    """Numbers `[M, BLOCK]` drawn ahead from M generators and handed out in order, float64."""
+
+    def __init__(self, draws: Sequence[Callable[[int], np.ndarray]]):
+        self.draws, self.at = draws, BLOCK
+        self.block = np.empty((len(draws), BLOCK))
+
+    def take(self, n: int) -> np.ndarray:
+        if self.at + n <= BLOCK:
+            self.at += n
+            return self.block[:, self.at - n : self.at]
+        left = self.block[:, self.at :]
+        fresh = n - left.shape[1]
+        whole = -(-fresh // BLOCK) * BLOCK
+        drawn = np.stack([draw(whole) for draw in self.draws])
+        taken = np.concatenate([left, drawn[:, :fresh]], 1)
+        # what is left over of the last block waits at the end of the buffer
+        self.at = BLOCK - (whole - fresh)
+        self.block[:, self.at :] = drawn[:, fresh:]
+        return taken

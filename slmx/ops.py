@@ -1,0 +1,140 @@
+"""Returns, targets and surrogates: pure functions of tensors.
+
+Time is axis 1; members, bodies and hyperparameters broadcast. Nothing here reduces over members or batch: a loss is per
+sample, and the caller names the axis of its mean. `terminated` cuts the bootstrap, `done` (terminated or truncated) the trace.
+"""
+
+from __future__ import annotations
+
+from slmx.lazy import torch
+
+
+def discounted_return(
+    reward: torch.Tensor, next_value: torch.Tensor, terminated: torch.Tensor, done: torch.Tensor, gamma: torch.Tensor
+) -> torch.Tensor:
+    """Returns `[M, T, B]`, bootstrapped with `next_value` `[M, T, B]` at truncations and at the end of the window."""
+    return n_step_return(reward, next_value, terminated, done, gamma, reward.shape[1])
+
+
+def n_step_return(
+    reward: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    done: torch.Tensor,
+    gamma: torch.Tensor,
+    n: int,
+) -> torch.Tensor:
+    """n-step returns `[M, T, B]`: at most n rewards, then the value of the state reached (Sutton and Barto, 7.1).
+
+    The sum ends early at an episode's end and at the end of the window, where it bootstraps likewise.
+    """
+    horizon = reward.shape[1]
+    one_step = reward + gamma[..., None] * next_value * ~terminated
+    result = one_step.clone()
+    for _ in range(1, min(n, horizon)):  # each pass looks one step further
+        further = one_step.clone()
+        further[:, :-1] = torch.where(done[:, :-1], one_step[:, :-1], reward[:, :-1] + gamma[..., None] * result[:, 1:])
+        result = further
+    return result
+
+
+def reward_to_go(reward: torch.Tensor, done: torch.Tensor, gamma: torch.Tensor) -> torch.Tensor:
+    """Discounted rewards from each step to the end of its episode, `[M, T, B]`; no bootstrap (Williams, 1992)."""
+    result, later = torch.empty_like(reward), torch.zeros_like(reward[:, 0])
+    for t in reversed(range(reward.shape[1])):
+        later = reward[:, t] + gamma * later * ~done[:, t]
+        result[:, t] = later
+    return result
+
+
+def gae(
+    reward: torch.Tensor,
+    value: torch.Tensor,
+    next_value: torch.Tensor,
+    terminated: torch.Tensor,
+    done: torch.Tensor,
+    gamma: torch.Tensor,
+    lam: torch.Tensor,
+) -> torch.Tensor:
+    """Generalised advantages `[M, T, B]` (Schulman et al., 2015, arXiv:1506.02438); gamma, lam `[M, 1]`."""
+    delta = reward + gamma[..., None] * next_value * ~terminated - value
+    decay = (gamma * lam)[..., None] * ~done
+    advantage, trace = torch.empty_like(reward), torch.zeros_like(reward[:, 0])
+    for t in reversed(range(reward.shape[1])):
+        trace = torch.addcmul(delta[:, t], decay[:, t], trace)
+        advantage[:, t] = trace
+    return advantage
+
+
+def n_step_transition(
+    reward: torch.Tensor, next_obs: torch.Tensor, terminated: torch.Tensor, done: torch.Tensor, gamma: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The transition from the first of n steps `[M, n, B, ...]` to the last one of its episode among them.
+
+    Returns reward `[M, B]` (discounted sum), next_obs, terminated, and the discount `[M, B]` of the value that follows.
+    """
+    total, last_obs, ended = reward[:, -1], next_obs[:, -1], terminated[:, -1]
+    discount = gamma.expand_as(total).clone()
+    for t in reversed(range(reward.shape[1] - 1)):
+        cut = done[:, t]
+        total = torch.where(cut, reward[:, t], reward[:, t] + gamma * total)
+        ended = torch.where(cut, terminated[:, t], ended)
+        discount = torch.where(cut, gamma, gamma * discount)
+        last_obs = torch.where(cut.view(*cut.shape, *[1] * (last_obs.dim() - 2)), next_obs[:, t], last_obs)
+    return total, last_obs, ended, discount
+
+
+def standardize(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Each member's numbers `[M, N]` to mean 0 and standard deviation 1, over the samples of `mask` `[M, N]`."""
+    if mask is None:
+        return (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-8)
+    mean = masked_mean(x, mask)[:, None]
+    variance = masked_mean((x - mean).square(), mask)[:, None]
+    return (x - mean) / (variance.sqrt() + 1e-8) * mask
+
+
+def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Each member's mean `[M]` of `x` `[M, N]` over the samples of `mask` `[M, N]`."""
+    return (x * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+
+def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+    """PPO's policy loss per sample `[M, N]` (Schulman et al., 2017, arXiv:1707.06347); eps `[M, 1]`."""
+    ratio = log_ratio.exp()
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - eps, 1 + eps) * advantage)
+
+
+def squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Half the squared error per sample."""
+    return 0.5 * (prediction - target).square()
+
+
+def clipped_squared_error(
+    prediction: torch.Tensor, old: torch.Tensor, target: torch.Tensor, eps: torch.Tensor
+) -> torch.Tensor:
+    """The larger of the squared errors of a value and of that value kept within eps of the old one, per sample."""
+    clipped = old + (prediction - old).clamp(-eps, eps)
+    return torch.maximum(squared_error(prediction, target), squared_error(clipped, target))
+
+
+def huber(error: torch.Tensor) -> torch.Tensor:
+    """Huber's loss with threshold 1, per sample: the loss whose gradient is the error clipped to [-1, 1]."""
+    size = error.abs()
+    return torch.where(size < 1, 0.5 * error.square(), size - 0.5)
+
+
+def flat(x: torch.Tensor) -> torch.Tensor:
+    """`[M, T, B, ...]` to `[M, T * B, ...]`."""
+    return x.flatten(1, 2)
+
+
+def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Each member's own samples `index` `[M, K]` of `x` `[M, N, ...]`: `[M, K, ...]`."""
+    members, n = x.shape[:2]
+    rows = (index + torch.arange(members, device=x.device)[:, None] * n).flatten()
+    return x.reshape(members * n, *x.shape[2:]).index_select(0, rows).view(*index.shape, *x.shape[2:])
+
+
+def pick(x: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
+    """The entry `choice` `[M, N]` of the last axis of `x` `[M, N, A]`: `[M, N]`."""
+    return x.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
