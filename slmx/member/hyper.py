@@ -36,9 +36,7 @@ class Model(BaseModel):
 
 
 class Hyper(Model):
-    """Hyperparameters of one component, named by `name` in the spec."""
-
-    name: str = Field("", description="which class")
+    """Hyperparameters of one component of an agent."""
 
     def idle(self) -> dict[str, str]:
         """Keys that do nothing under the other values, each with the reason: setting one of them is an error."""
@@ -47,6 +45,12 @@ class Hyper(Model):
     def conflicts(self) -> dict[str, str]:
         """Keys whose values contradict one another, each with what is wrong."""
         return {}
+
+
+class NamedHyper(Hyper):
+    """Hyperparameters of a component that the spec chooses by `name` (a network is chosen by `type`)."""
+
+    name: str = Field("", description="which class")
 
 
 def varies(model: type[BaseModel], field: str) -> bool:
@@ -69,7 +73,9 @@ class Stacked:
         self._schedules: list[tuple[str, Schedule, dict[str, np.ndarray]]] = []
         for field in type(first).model_fields:
             values = [getattr(hyper, field) for hyper in hypers]
-            if not varies(type(first), field) or values[0] is None:
+            if isinstance(values[0], Hyper):  # a component's component is stacked by its own class
+                setattr(self, field, values)
+            elif not varies(type(first), field) or values[0] is None:
                 if any(value != values[0] for value in values):
                     raise ValueError(f"{field} differs between members but is part of the program: {values}")
                 setattr(self, field, values[0])

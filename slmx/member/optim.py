@@ -12,7 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from slmx.lazy import torch
-from slmx.member.hyper import Hyper, MaybePerMember, PerMember, Scheduled, Stacked
+from slmx.member.hyper import NamedHyper, PerMember, Scheduled, Stacked
 
 
 def flatten(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
@@ -34,11 +34,11 @@ class Optimizer:
     A member whose loss or gradient is not finite stays as it is, is counted out in `finite` `[M]`, and harms nobody.
     """
 
-    Hyper: ClassVar[type[Hyper]]
+    Hyper: ClassVar[type[NamedHyper]]
     slots: ClassVar[int] = 0  # how many moving averages `[M, P]` it keeps
 
     def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], hypers: list[Hyper], clip: torch.Tensor | None = None
+        self, parameters: Iterable[torch.nn.Parameter], hypers: list[NamedHyper], clip: torch.Tensor | None = None
     ):
         self.parameters = list(parameters)
         self.flat = flatten(self.parameters)
@@ -85,7 +85,7 @@ class Optimizer:
         raise NotImplementedError
 
 
-class _AdamHyper(Hyper):
+class _AdamHyper(NamedHyper):
     lr: Scheduled = Field(1e-3, gt=0, description="learning rate")
     beta1: PerMember = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
     beta2: PerMember = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
@@ -132,7 +132,7 @@ class RMSprop(Optimizer):
 
     slots = 2
 
-    class Hyper(Hyper):
+    class Hyper(NamedHyper):
         """RMSprop, optionally with momentum."""
 
         lr: Scheduled = Field(1e-2, gt=0, description="learning rate")
@@ -155,7 +155,7 @@ class SGD(Optimizer):
 
     slots = 1
 
-    class Hyper(Hyper):
+    class Hyper(NamedHyper):
         """Stochastic gradient descent, optionally with momentum."""
 
         lr: Scheduled = Field(1e-2, gt=0, description="learning rate")

@@ -1,0 +1,23 @@
+"""Steps in the order of time, as on-policy learning needs them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from slmx.lazy import torch
+
+
+@dataclass
+class Batch:
+    """Steps of one port, each field `[M, T, B, ...]`; `mask` `[M, T, B]` is 0 where there is no step (None: all are)."""
+
+    port: int
+    obs: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    next_obs: torch.Tensor
+    terminated: torch.Tensor
+    done: torch.Tensor
+    mask: torch.Tensor | None = None
+
+    FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "done")

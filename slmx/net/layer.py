@@ -1,0 +1,94 @@
+"""Layers whose every parameter has a leading member axis. (This module imports torch at once; name it late.)"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from slmx.member.streams import Streams
+
+
+class Linear(nn.Module):
+    """M affine maps side by side: `[M, N, n_in]` to `[M, N, n_out]`.
+
+    `init` is "orthogonal" (rows or columns orthogonal, times `gain`; bias 0; Saxe et al., 2013, arXiv:1312.6120) or
+    "default" (torch.nn.Linear's: weight and bias uniform in +-1/sqrt(n_in)).
+    """
+
+    def __init__(self, streams: Streams, n_in: int, n_out: int, init: str = "orthogonal", gain: float = math.sqrt(2)):
+        super().__init__()
+        if init == "orthogonal":
+            # the decomposition runs in float64, so that float32 and float64 programs start from the same weights
+            drawn = streams.normal(max(n_in, n_out), min(n_in, n_out)).double()
+            q, r = torch.linalg.qr(drawn)
+            q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # else not uniform over rotations
+            weight = (gain * (q if n_in >= n_out else q.mT)).to(streams.dtype)
+            bias = weight.new_zeros(streams.members, 1, n_out)
+        else:
+            bound = 1 / math.sqrt(n_in)
+            weight = (2 * streams.uniform(n_in, n_out) - 1) * bound
+            bias = (2 * streams.uniform(1, n_out) - 1) * bound
+        self.weight = nn.Parameter(weight.contiguous())
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """`rows`: the members, in order, that `x` belongs to; all by default."""
+        if rows is None:
+            return torch.baddbmm(self.bias, x, self.weight)
+        return torch.baddbmm(self.bias[rows], x, self.weight[rows])
+
+
+class Stack(nn.Module):
+    """Linear layers with an activation after each, or after all but the last."""
+
+    def __init__(self, layers: Sequence[Linear], activation: Callable[[Tensor], Tensor], last: bool = True):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.activation, self.last = activation, last
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        final = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            x = layer(x, rows)
+            if i < final or self.last:
+                x = self.activation(x)
+        return x
+
+
+class Dueling(nn.Module):
+    """Q-values from a value and an advantage stream, q = v + a - mean(a) (Wang et al., 2015, arXiv:1511.06581)."""
+
+    def __init__(self, value: nn.Module, advantage: nn.Module):
+        super().__init__()
+        self.value, self.advantage = value, advantage
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        advantage = self.advantage(x, rows)
+        return self.value(x, rows) + advantage - advantage.mean(-1, keepdim=True)
+
+
+class Network(nn.Module):
+    """An encoder per port, a trunk that all ports share, and named heads per port.
+
+    One port is the same code with one entry. `encoders[p]`: `[M, N, obs]` to features; `heads[p][name]`: to outputs.
+    """
+
+    def __init__(self, encoders: Sequence[nn.Module], trunk: nn.Module, heads: Sequence[dict[str, nn.Module]]):
+        super().__init__()
+        self.encoders, self.trunk = nn.ModuleList(encoders), trunk
+        self.heads = nn.ModuleList(nn.ModuleDict(h) for h in heads)
+
+    def features(self, port: int, obs: Tensor, rows: Tensor | None = None) -> Tensor:
+        """What all heads of a port see, `[M, N, F]`."""
+        return self.trunk(self.encoders[port](obs.flatten(2), rows), rows)
+
+    def head(self, port: int, name: str, features: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The outputs of one head, `[M, N, n_out]`."""
+        return self.heads[port][name](features, rows)
+
+    def forward(self, port: int, name: str, obs: Tensor, rows: Tensor | None = None) -> Tensor:
+        """One head's outputs for observations `[M, N, ...]`."""
+        return self.head(port, name, self.features(port, obs, rows), rows)

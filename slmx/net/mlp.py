@@ -1,0 +1,70 @@
+"""The multi-layer perceptron."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from slmx.lazy import torch
+from slmx.member.hyper import Hyper, Int, MaybePerMember, NamedHyper
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slmx.member.hyper import Stacked
+    from slmx.member.streams import Streams
+    from slmx.net.layer import Network
+
+Activation = Literal[
+    "tanh", "relu", "sigmoid", "elu", "selu", "celu", "gelu", "silu", "mish", "leaky_relu", "softplus", "softsign",
+    "hardtanh", "hardswish", "relu6", "logsigmoid", "tanhshrink",
+]  # fmt: skip
+
+
+class MLP:
+    """Linear layers with an activation between: a port's first hidden layer is its encoder, the others the trunk."""
+
+    class Hyper(Hyper):
+        """A multi-layer perceptron and how it is optimised."""
+
+        type: str = Field("MLP", description="which network")
+        hid_layers: list[Annotated[Int, Field(ge=1)]] = Field([64, 64], min_length=1, description="widths of the hidden layers")
+        hid_layers_activation: Activation = Field("tanh", description="activation after each hidden layer")
+        init_fn: Literal["orthogonal", "default"] = Field("orthogonal", description="initial weights; default: torch's")
+        head_depth: Int = Field(1, ge=1, description="layers of each head; all but the last as wide as the last hidden layer")
+        dueling: bool = Field(False, description="Q-values from a value and an advantage stream")
+        shared: bool = Field(False, description="actor and critic share encoder and trunk")
+        clip_grad_val: MaybePerMember = Field(None, gt=0, description="largest norm of a member's gradient; null: no clip")
+        optim_spec: NamedHyper = Field(description="the optimiser, by name")
+
+    @staticmethod
+    def build(
+        hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+    ) -> Network:
+        """A network for ports with observations of `inputs[p]` numbers and `heads[p]`: name to (outputs, last gain)."""
+        from slmx.net.layer import Dueling, Linear, Network, Stack
+
+        activation = getattr(torch.nn.functional, hp.hid_layers_activation)
+        widths, gain = hp.hid_layers, 2**0.5
+        last = widths[-1]
+
+        def stack(sizes: Sequence[int], last_gain: float | None = None) -> Stack:
+            final = len(sizes) - 2
+            gains = [last_gain if i == final and last_gain is not None else gain for i in range(len(sizes) - 1)]
+            layers = [Linear(streams, sizes[i], sizes[i + 1], hp.init_fn, g) for i, g in enumerate(gains)]
+            return Stack(layers, activation, last=last_gain is None)
+
+        def head(outputs: int, last_gain: float) -> Stack:
+            return stack([last] * hp.head_depth + [outputs], last_gain)
+
+        encoders = [stack([n, widths[0]]) for n in inputs]
+        trunk = stack(widths)
+        made = [
+            {
+                name: Dueling(head(1, g), head(n, g)) if hp.dueling and name == "q" else head(n, g)
+                for name, (n, g) in port.items()
+            }
+            for port in heads
+        ]
+        return Network(encoders, trunk, made)
