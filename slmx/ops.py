@@ -98,6 +98,11 @@ def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (x * mask).sum(1) / mask.sum(1).clamp(min=1)
 
 
+def mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Each member's mean `[M]` of `x` `[M, N]`, over the samples of `mask` `[M, N]` where there is one."""
+    return x.mean(1) if mask is None else masked_mean(x, mask)
+
+
 def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """PPO's policy loss per sample `[M, N]` (Schulman et al., 2017, arXiv:1707.06347); eps `[M, 1]`."""
     ratio = log_ratio.exp()

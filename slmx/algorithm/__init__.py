@@ -1,0 +1,10 @@
+"""Algorithms: one file each, none imports another. To add one: a file here, or `module:Class` in a spec."""
+
+ALGORITHMS = {
+    "Random": "slmx.algorithm.random:Random",
+    "REINFORCE": "slmx.algorithm.reinforce:REINFORCE",
+    "A2C": "slmx.algorithm.a2c:A2C",
+    "PPO": "slmx.algorithm.ppo:PPO",
+    "SARSA": "slmx.algorithm.sarsa:SARSA",
+    "DQN": "slmx.algorithm.dqn:DQN",
+}

@@ -1,0 +1,109 @@
+"""Advantage actor-critic, synchronous (Mnih et al., 2016, arXiv:1602.01783)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from slmx import ops
+from slmx.algorithm.base import Algorithm
+from slmx.lazy import torch
+from slmx.member.hyper import Int, MaybePerMember, NamedHyper, PerMember, Scheduled
+from slmx.memory.batch import Batch
+from slmx.memory.episodes import Episodes
+from slmx.memory.rollout import Rollout
+from slmx.ops import flat
+
+if TYPE_CHECKING:
+    from slmx.env.base import Step
+
+
+class A2C(Algorithm):
+    """One gradient step on each rollout, or on each batch of whole episodes."""
+
+    memories = ("Rollout", "Episodes")
+    net_keys = frozenset({"shared"})
+
+    class Hyper(NamedHyper):
+        """Advantage actor-critic with generalised advantages or n-step returns."""
+
+        gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
+        lam: MaybePerMember = Field(0.95, ge=0, le=1, description="decay of the advantages' trace; null: n-step returns")
+        num_step_returns: Int | None = Field(None, ge=1, description="rewards per return where lam is null; null: all")
+        entropy_coef: Scheduled = Field(0.01, ge=0, description="weight of the entropy bonus")
+        val_loss_coef: PerMember = Field(0.5, ge=0, description="weight of the value loss")
+        normalize_advantage: bool = Field(False, description="standardise advantages in each batch")
+        time_horizon: Int = Field(32, ge=1, description="steps of each body per update, with memory Rollout")
+
+        def idle(self) -> dict[str, str]:
+            return {} if self.lam is None else {"num_step_returns": "lam is not null"}
+
+    def build(self) -> None:
+        from slmx.net.actor_critic import ActorCritic
+
+        self.net = ActorCritic(self.setting.net, self.net_hp, self.setting.streams("net"), self.ports)
+        self.optim = self.optimize(self.net)
+        if self.setting.memory is Episodes:
+            self.memory = Episodes(self.memory_hp.episodes, self.members, len(self.ports))
+        else:
+            self.memory = Rollout(self.hp.time_horizon, len(self.ports))
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        return {"net": self.net}
+
+    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        return self.net.sample(port, obs, self.exploring)
+
+    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        return self.net.policy(port, obs).mode()
+
+    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
+        self.memory.add(port, obs, action, step)
+
+    def improve(self) -> None:
+        if isinstance(self.memory, Rollout):
+            if self.memory.full:
+                self.schedule()
+                self.learn(self.memory.take())
+        elif ready := self.memory.ready():
+            self.schedule()
+            self.learn(self.memory.take(ready), torch.tensor(ready, device=self.setting.device))
+
+    def learn(self, batches: list[Batch], rows: torch.Tensor | None = None) -> None:
+        """Learn from one batch per port; only the members `rows` where given."""
+        losses = [self.loss(batch, rows) for batch in batches]
+        self.optim.step(sum(losses[1:], losses[0]), rows)
+        self.updates += 1
+        self.log(grad_norm=self.optim.grad_norm)
+
+    def loss(self, batch: Batch, rows: torch.Tensor | None) -> torch.Tensor:
+        """The loss `[M]`, or `[len(rows)]`, of one batch."""
+        hp, shape = self.hp, batch.reward.shape
+        own = slice(None) if rows is None else rows
+        gamma, mask = hp.gamma[own], None if batch.mask is None else flat(batch.mask)
+        policy, value = self.net.both(batch.port, flat(batch.obs), rows)
+        old_value = value.detach()
+        with torch.no_grad():
+            next_value = self.net.value(batch.port, flat(batch.next_obs), rows).view(shape)
+            ends = batch.terminated, batch.done
+            if hp.lam is None:
+                n = hp.num_step_returns or shape[1]
+                target = flat(ops.n_step_return(batch.reward, next_value, *ends, gamma, n))
+                advantage = target - old_value
+            else:
+                lam = hp.lam[own]
+                advantage = flat(ops.gae(batch.reward, old_value.view(shape), next_value, *ends, gamma, lam))
+                target = advantage + old_value
+            if hp.normalize_advantage:
+                advantage = ops.standardize(advantage, mask)
+        logp, entropy = policy.log_prob_entropy(flat(batch.action))
+        policy_loss = ops.mean(-logp * advantage, mask)
+        value_loss = ops.mean(ops.squared_error(value, target), mask)
+        entropy = ops.mean(entropy, mask)
+        loss = policy_loss + hp.val_loss_coef[own, 0] * value_loss - hp.entropy_coef[own, 0] * entropy
+        self.log(rows, loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy)
+        return loss
+
+    def settings(self) -> dict[str, torch.Tensor]:
+        return super().settings() | {"entropy_coef": self.hp.entropy_coef}

@@ -1,0 +1,147 @@
+"""What every algorithm has: ports, hyperparameters stacked over members, streams, a clock and a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from slmx.lazy import torch
+from slmx.member.hyper import Hyper, NamedHyper, Stacked
+from slmx.member.streams import Streams
+from slmx.net.port import Port
+
+if TYPE_CHECKING:
+    from slmx.env.base import Step
+    from slmx.member.optim import Optimizer
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an algorithm is built from; lists have an entry per member.
+
+    `net` and `memory` are the classes that the spec names, `optimizer` the one that the network's optim_spec names;
+    `streams(purpose)` gives the members' random streams for a purpose.
+    """
+
+    ports: Sequence[Port]
+    algorithm_hypers: Sequence[NamedHyper]
+    memory: Any
+    memory_hypers: Sequence[NamedHyper]
+    net: Any
+    net_hypers: Sequence[Hyper]
+    optimizer: type[Optimizer]
+    streams: Callable[[str], Streams]
+    dtype: torch.dtype
+    device: str
+
+    @property
+    def members(self) -> int:
+        return len(self.algorithm_hypers)
+
+
+class Algorithm:
+    """One agent of M sessions. Observations, actions and steps come as lists with an entry per port.
+
+    An entry is None where the port's environment has ended. Everything that persists leads with the member axis.
+    """
+
+    Hyper: ClassVar[type[NamedHyper]]
+    memories: ClassVar[tuple[str, ...]] = ()  # memories it can use, by name; its default first
+    actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
+    net_keys: ClassVar[frozenset[str]] = frozenset()  # keys of the network that only some algorithms use, and this one does
+
+    def __init__(self, setting: Setting):
+        self.setting, self.ports, self.members = setting, list(setting.ports), setting.members
+        like = {"dtype": setting.dtype, "device": setting.device}
+        self.hp = Stacked(setting.algorithm_hypers, **like)
+        self.memory_hp = Stacked(setting.memory_hypers, **like)
+        self.net_hp = Stacked(setting.net_hypers, **like)
+        self.exploring = setting.streams("explore")
+        self.learning = setting.streams("learn")
+        self.frame = 0  # of this agent's experience: environment steps of one member, all its bodies together
+        self.updates = 0
+        self.optim: Optimizer | None = None
+        self._sums: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, torch.Tensor] = {}
+        self.build()
+
+    def build(self) -> None:
+        """Make networks, optimiser and memory."""
+        raise NotImplementedError
+
+    def act(self, obs: Sequence[torch.Tensor | None], greedy: bool = False) -> list[torch.Tensor | None]:
+        """An action for each observation `[M, B, ...]` of each port; the best known one where `greedy`."""
+        with torch.inference_mode():
+            choose = self.exploit if greedy else self.explore
+            return [None if x is None else choose(port, x) for port, x in enumerate(obs)]
+
+    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        """Actions while learning."""
+        raise NotImplementedError
+
+    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        """Actions without exploration."""
+        raise NotImplementedError
+
+    def update(
+        self, obs: Sequence[torch.Tensor | None], action: Sequence[torch.Tensor | None], step: Sequence[Step | None]
+    ) -> None:
+        """Take in one step of every port and learn where it is time."""
+        for port, (o, a, s) in enumerate(zip(obs, action, step, strict=True)):
+            if o is not None and a is not None and s is not None:
+                self.frame += o.shape[1]
+                self.remember(port, o, a, s)
+        self.improve()
+
+    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
+        """Keep one step of a port."""
+
+    def improve(self) -> None:
+        """Learn, if it is time."""
+
+    def schedule(self) -> None:
+        """Set all scheduled numbers to their values at the present frame."""
+        for stacked in (self.hp, self.memory_hp, self.optim.hp if self.optim else None):
+            if stacked is not None and stacked.is_scheduled:
+                stacked.at(self.frame)
+
+    def optimize(self, *networks: torch.nn.Module) -> Optimizer:
+        """An optimiser of the given networks, as the spec's net block says."""
+        parameters = [p for network in networks for p in network.parameters()]
+        return self.setting.optimizer(parameters, self.net_hp.optim_spec, self.net_hp.clip_grad_val)
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """The networks whose parameters are the model, by name."""
+        return {}
+
+    def log(self, rows: torch.Tensor | None = None, **values: torch.Tensor) -> None:
+        """Note numbers, each `[M]` or `[len(rows)]`, for the next row of the table, which shows their means."""
+        for name, value in values.items():
+            if name not in self._sums:
+                zeros = torch.zeros(self.members, dtype=self.setting.dtype, device=self.setting.device)
+                self._sums[name], self._counts[name] = zeros, zeros.clone()
+            if rows is None:
+                self._sums[name] += value.detach()
+                self._counts[name] += 1
+            else:
+                self._sums[name][rows] += value.detach()
+                self._counts[name][rows] += 1
+
+    def drain(self) -> dict[str, list[float]]:
+        """The means since the last call, by name, each of M numbers (NaN where nothing was noted), and present settings."""
+        means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means | {name: value.flatten().tolist() for name, value in self.settings().items()}
+
+    def settings(self) -> dict[str, torch.Tensor]:
+        """Numbers `[M, 1]` that may change over time, as they are now."""
+        self.schedule()
+        return {} if self.optim is None else {"lr": self.optim.hp.lr}
+
+    @property
+    def finite(self) -> torch.Tensor:
+        """Which members `[M]` have had only finite losses and gradients."""
+        if self.optim is None:
+            return torch.ones(self.members, dtype=torch.bool)
+        return self.optim.finite

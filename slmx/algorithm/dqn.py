@@ -1,0 +1,139 @@
+"""Deep Q-learning (Mnih et al., 2015, Nature 518), with the options that grew around it.
+
+Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the memory's
+name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from slmx import ops
+from slmx.algorithm.base import Algorithm
+from slmx.algorithm.exploration import EXPLORATIONS
+from slmx.lazy import torch
+from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
+from slmx.member.optim import flatten
+from slmx.member.schedule import Schedule
+
+if TYPE_CHECKING:
+    from slmx.env.base import Step
+
+
+class DQN(Algorithm):
+    """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
+
+    memories = ("Replay", "PrioritizedReplay")
+    actions = ("discrete",)
+    net_keys = frozenset({"dueling"})
+
+    class Hyper(NamedHyper):
+        """Deep Q-learning."""
+
+        gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
+        action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
+        explore_var: Scheduled = Field(
+            Schedule(name="linear_decay", start_val=1.0, end_val=0.05),
+            gt=0,
+            description="epsilon, or the temperature of boltzmann",
+        )
+        double: bool = Field(False, description="the online network chooses the next action, the target network values it")
+        num_step_returns: Int = Field(1, ge=1, description="rewards between an observation and its bootstrap")
+        loss: Literal["huber", "squared"] = Field("huber", description="of the temporal-difference error")
+        update_type: Literal["replace", "polyak", "none"] = Field("replace", description="how the target network follows")
+        update_frequency: Int = Field(500, ge=1, description="frames between replacements of the target network")
+        polyak_coef: PerMember = Field(0.005, gt=0, le=1, description="share of the online network taken over per update")
+        training_start_step: Int = Field(1000, ge=0, description="frames before the first update")
+        training_frequency: Int = Field(4, ge=1, description="frames per training")
+        training_iter: Int = Field(1, ge=1, description="updates per training")
+
+        def idle(self) -> dict[str, str]:
+            unused = {}
+            if self.update_type != "replace":
+                unused["update_frequency"] = f'update_type is "{self.update_type}"'
+            if self.update_type != "polyak":
+                unused["polyak_coef"] = f'update_type is "{self.update_type}"'
+            return unused
+
+    def build(self) -> None:
+        heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
+        inputs = [port.obs_size for port in self.ports]
+        self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
+        self.optim = self.optimize(self.net)
+        self.target = copy.deepcopy(self.net).requires_grad_(False)
+        self.target_flat = flatten(self.target.parameters())
+        self.memory = [
+            self.setting.memory(self.memory_hp, self.setting.streams(f"memory {port}"))
+            for port in range(len(self.ports))
+        ]
+        self.recent: list[list[tuple[torch.Tensor, ...]]] = [[] for _ in self.ports]
+        self.trained = self.replaced = 0
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        return {"net": self.net}
+
+    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        if self.hp.is_scheduled:
+            self.hp.at(self.frame)
+        return EXPLORATIONS[self.hp.action_policy](self.net(port, "q", obs), self.hp.explore_var, self.exploring)
+
+    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        return self.net(port, "q", obs).argmax(-1)
+
+    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
+        if self.hp.num_step_returns == 1:
+            bootstrap = self.hp.gamma * ~step.terminated
+            self.memory[port].add(obs, action, step.reward, step.next_obs, bootstrap)
+            return
+        recent = self.recent[port]
+        recent.append((obs, action, step.reward, step.next_obs, step.terminated, step.done))
+        if len(recent) == self.hp.num_step_returns:
+            ahead = [torch.stack(field, 1) for field in list(zip(*recent, strict=True))[2:]]
+            reward, next_obs, terminated, discount = ops.n_step_transition(*ahead, self.hp.gamma)
+            first_obs, first_action = recent.pop(0)[:2]
+            self.memory[port].add(first_obs, first_action, reward, next_obs, discount * ~terminated)
+
+    def improve(self) -> None:
+        due = self.frame // self.hp.training_frequency
+        ready = self.frame >= self.hp.training_start_step and all(memory.size for memory in self.memory)
+        if ready and due > self.trained:
+            self.schedule()
+            for _ in range((due - self.trained) * self.hp.training_iter):
+                self.learn()
+        self.trained = due
+        if self.hp.update_type == "replace" and self.frame // self.hp.update_frequency > self.replaced:
+            self.replaced = self.frame // self.hp.update_frequency
+            self.target_flat.copy_(self.optim.flat)
+
+    def learn(self) -> None:
+        """One gradient step on a batch of every port."""
+        losses = [self.loss(port) for port in range(len(self.ports))]
+        loss = sum(losses[1:], losses[0])
+        self.optim.step(loss)
+        self.updates += 1
+        if self.hp.update_type == "polyak":
+            self.target_flat.lerp_(self.optim.flat, self.hp.polyak_coef)
+        elif self.hp.update_type == "none":
+            self.target_flat.copy_(self.optim.flat)
+        self.log(loss=loss, grad_norm=self.optim.grad_norm)
+
+    def loss(self, port: int) -> torch.Tensor:
+        """The loss `[M]` of a batch of one port."""
+        batch = self.memory[port].sample()
+        with torch.no_grad():
+            next_q = self.target(port, "q", batch.next_obs)
+            if self.hp.double:
+                next_value = ops.pick(next_q, self.net(port, "q", batch.next_obs).argmax(-1))
+            else:
+                next_value = next_q.amax(-1)
+            target = batch.reward + batch.bootstrap * next_value
+        error = ops.pick(self.net(port, "q", batch.obs), batch.action) - target
+        loss = ops.huber(error) if self.hp.loss == "huber" else 0.5 * error.square()
+        self.memory[port].learned(batch.index, error.detach())
+        return (loss if batch.weight is None else batch.weight * loss).mean(1)
+
+    def settings(self) -> dict[str, torch.Tensor]:
+        return super().settings() | {"explore": self.hp.explore_var}

@@ -1,0 +1,118 @@
+"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from slmx import ops
+from slmx.algorithm.base import Algorithm
+from slmx.lazy import torch
+from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
+from slmx.memory.batch import Batch
+from slmx.memory.rollout import Rollout
+from slmx.ops import flat, take
+
+if TYPE_CHECKING:
+    from slmx.env.base import Step
+
+
+class PPO(Algorithm):
+    """Several epochs of minibatches on each rollout, the policy kept near the one that collected it."""
+
+    memories = ("Rollout",)
+    net_keys = frozenset({"shared"})
+
+    class Hyper(NamedHyper):
+        """Proximal policy optimisation with the clipped surrogate."""
+
+        gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
+        lam: PerMember = Field(0.95, ge=0, le=1, description="decay of the advantage estimator's trace")
+        clip_eps: Scheduled = Field(0.2, gt=0, description="how far the policy's ratio may move")
+        clip_vloss: bool = Field(False, description="keep new values within clip_eps of the old in the value loss")
+        entropy_coef: Scheduled = Field(0.01, ge=0, description="weight of the entropy bonus")
+        val_loss_coef: PerMember = Field(0.5, ge=0, description="weight of the value loss")
+        normalize_advantage: bool = Field(True, description="standardise advantages in each minibatch")
+        time_horizon: Int = Field(128, ge=1, description="steps of each body per update")
+        minibatch_size: Int = Field(256, ge=2, description="frames per gradient step, over all bodies of a member")
+        training_epoch: Int = Field(4, ge=1, description="passes over each rollout")
+
+    def build(self) -> None:
+        from slmx.net.actor_critic import ActorCritic
+
+        self.net = ActorCritic(self.setting.net, self.net_hp, self.setting.streams("net"), self.ports)
+        self.optim = self.optimize(self.net)
+        self.memory = Rollout(self.hp.time_horizon, len(self.ports))
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        return {"net": self.net}
+
+    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        return self.net.sample(port, obs, self.exploring)
+
+    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        return self.net.policy(port, obs).mode()
+
+    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
+        self.memory.add(port, obs, action, step)
+
+    def improve(self) -> None:
+        if self.memory.full:
+            self.schedule()
+            self.learn(self.memory.take())
+
+    def learn(self, batches: list[Batch]) -> None:
+        """Learn from one rollout per port."""
+        with torch.no_grad():
+            samples = [(batch.port, self.assess(batch)) for batch in batches]
+        size = sum(x["target"].shape[1] for _, x in samples)
+        for _ in range(self.hp.training_epoch):
+            orders = [self.learning.permutation(x["target"].shape[1]) for _, x in samples]
+            for parts in zip(*(o.tensor_split(size // self.hp.minibatch_size, 1) for o in orders), strict=True):
+                losses = [
+                    self.loss(port, {key: take(value, i) for key, value in x.items()})
+                    for (port, x), i in zip(samples, parts, strict=True)
+                ]
+                self.optim.step(sum(losses[1:], losses[0]))
+                self.updates += 1
+        self.log(grad_norm=self.optim.grad_norm)
+
+    def assess(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Old log-probabilities, old values, advantages and value targets, each `[M, T * B]`, with what they belong to."""
+        hp, shape = self.hp, batch.reward.shape
+        obs, action = flat(batch.obs), flat(batch.action)
+        policy, old_value = self.net.both(batch.port, obs)
+        next_value = self.net.value(batch.port, flat(batch.next_obs)).view(shape)
+        advantage = flat(
+            ops.gae(
+                batch.reward, old_value.view(shape), next_value, batch.terminated, batch.done, hp.gamma, hp.lam
+            )
+        )
+        return {
+            "obs": obs,
+            "action": action,
+            "old_logp": policy.log_prob(action),
+            "old_value": old_value,
+            "advantage": advantage,
+            "target": advantage + old_value,
+        }
+
+    def loss(self, port: int, mb: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss `[M]` of one minibatch, each of its entries `[M, N, ...]`."""
+        hp = self.hp
+        policy, value = self.net.both(port, mb["obs"])
+        logp, entropy = policy.log_prob_entropy(mb["action"])
+        advantage = ops.standardize(mb["advantage"]) if hp.normalize_advantage else mb["advantage"]
+        policy_loss = ops.clipped_surrogate(logp - mb["old_logp"], advantage, hp.clip_eps).mean(1)
+        if hp.clip_vloss:
+            value_loss = ops.clipped_squared_error(value, mb["old_value"], mb["target"], hp.clip_eps).mean(1)
+        else:
+            value_loss = ops.squared_error(value, mb["target"]).mean(1)
+        entropy = entropy.mean(1)
+        loss = policy_loss + hp.val_loss_coef[:, 0] * value_loss - hp.entropy_coef[:, 0] * entropy
+        self.log(loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy)
+        return loss
+
+    def settings(self) -> dict[str, torch.Tensor]:
+        return super().settings() | {"clip_eps": self.hp.clip_eps, "entropy_coef": self.hp.entropy_coef}

@@ -1,0 +1,89 @@
+"""SARSA: on-policy learning of Q-values (Rummery and Niranjan, 1994; Sutton and Barto, section 6.4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from slmx import ops
+from slmx.algorithm.base import Algorithm
+from slmx.algorithm.exploration import EXPLORATIONS
+from slmx.lazy import torch
+from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
+from slmx.member.schedule import Schedule
+from slmx.memory.batch import Batch
+from slmx.memory.rollout import Rollout
+from slmx.ops import flat
+
+if TYPE_CHECKING:
+    from slmx.env.base import Step
+
+
+class SARSA(Algorithm):
+    """Learns the value of the policy that it follows, from the action that it takes next."""
+
+    memories = ("Rollout",)
+    actions = ("discrete",)
+
+    class Hyper(NamedHyper):
+        """On-policy Q-learning with a neural network."""
+
+        gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
+        action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
+        explore_var: Scheduled = Field(
+            Schedule(name="linear_decay", start_val=1.0, end_val=0.05),
+            gt=0,
+            description="epsilon, or the temperature of boltzmann",
+        )
+        time_horizon: Int = Field(32, ge=1, description="steps of each body per update")
+
+    def build(self) -> None:
+        heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
+        inputs = [port.obs_size for port in self.ports]
+        self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
+        self.optim = self.optimize(self.net)
+        # one step more than it learns from: the last step's action is the next action of the one before
+        self.memory = Rollout(self.hp.time_horizon + 1, len(self.ports))
+
+    def networks(self) -> dict[str, torch.nn.Module]:
+        return {"net": self.net}
+
+    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        self.schedule()
+        return EXPLORATIONS[self.hp.action_policy](self.net(port, "q", obs), self.hp.explore_var, self.exploring)
+
+    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        return self.net(port, "q", obs).argmax(-1)
+
+    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
+        self.memory.add(port, obs, action, step)
+
+    def improve(self) -> None:
+        if self.memory.full:
+            self.schedule()
+            self.learn(self.memory.take(keep=1))
+
+    def learn(self, batches: list[Batch]) -> None:
+        """One gradient step on the steps of every port."""
+        losses = [self.loss(batch) for batch in batches]
+        loss = sum(losses[1:], losses[0])
+        self.optim.step(loss)
+        self.updates += 1
+        self.log(loss=loss, grad_norm=self.optim.grad_norm)
+
+    def loss(self, batch: Batch) -> torch.Tensor:
+        """The loss `[M]` of T + 1 steps, of which the last serves for its action alone."""
+        with torch.no_grad():
+            next_obs = flat(batch.next_obs[:, :-1])
+            next_q = self.net(batch.port, "q", next_obs)
+            # after an episode's end the step that follows belongs to another episode: there the policy is asked anew
+            fresh = EXPLORATIONS[self.hp.action_policy](next_q, self.hp.explore_var, self.learning)
+            next_action = torch.where(flat(batch.done[:, :-1]), fresh, flat(batch.action[:, 1:]))
+            bootstrap = self.hp.gamma * ~flat(batch.terminated[:, :-1])
+            target = flat(batch.reward[:, :-1]) + bootstrap * ops.pick(next_q, next_action)
+        q = ops.pick(self.net(batch.port, "q", flat(batch.obs[:, :-1])), flat(batch.action[:, :-1]))
+        return ops.squared_error(q, target).mean(1)
+
+    def settings(self) -> dict[str, torch.Tensor]:
+        return super().settings() | {"explore": self.hp.explore_var}

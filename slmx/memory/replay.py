@@ -1,0 +1,83 @@
+"""The last transitions of every member, sampled again and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from slmx.lazy import torch
+from slmx.member.hyper import Int, NamedHyper, Stacked
+from slmx.member.streams import Streams
+from slmx.ops import take
+
+
+@dataclass
+class Transitions:
+    """Sampled transitions, each field `[M, N, ...]`.
+
+    `reward` is the discounted sum of the steps between obs and next_obs; `bootstrap` is the factor of the value that
+    follows, 0 after a termination. `index` says where they lie; `weight` corrects for unequal sampling (None: equal).
+    """
+
+    obs: torch.Tensor
+    action: torch.Tensor
+    reward: torch.Tensor
+    next_obs: torch.Tensor
+    bootstrap: torch.Tensor
+    index: torch.Tensor
+    weight: torch.Tensor | None = None
+
+
+class Replay:
+    """A ring of `max_size` transitions per member, sampled uniformly (Lin, 1992)."""
+
+    class Hyper(NamedHyper):
+        """Uniform replay, optionally combined with the newest transition."""
+
+        max_size: Int = Field(100_000, ge=1, description="transitions kept per environment")
+        batch_size: Int = Field(32, ge=1, description="transitions per update and environment")
+        use_cer: bool = Field(False, description="the newest transition is in every batch (combined experience replay)")
+
+        def conflicts(self) -> dict[str, str]:
+            if self.batch_size > self.max_size:
+                return {"batch_size": f"{self.batch_size} is more than max_size {self.max_size}"}
+            return {}
+
+    def __init__(self, hp: Stacked, streams: Streams):
+        self.hp, self.streams = hp, streams
+        self.fields: list[torch.Tensor] = []
+        self.size = self.head = 0
+
+    def add(self, *row: torch.Tensor) -> None:
+        """Keep B transitions: obs, action, reward, next_obs, bootstrap, each `[M, B, ...]`."""
+        if not self.fields:
+            self.fields = [x.new_zeros(x.shape[0], self.hp.max_size, *x.shape[2:]) for x in row]
+        n, capacity = row[0].shape[1], self.hp.max_size
+        until = min(n, capacity - self.head)
+        for field, x in zip(self.fields, row, strict=True):
+            field[:, self.head : self.head + until] = x[:, :until]
+            if until < n:
+                field[:, : n - until] = x[:, until:]
+        self._added(self.head, n)
+        self.head = (self.head + n) % capacity
+        self.size = min(self.size + n, capacity)
+
+    def sample(self) -> Transitions:
+        """A batch for every member, `[M, batch_size, ...]`.
+
+        Combined experience replay (Zhang and Sutton, 2017, arXiv:1712.01275) puts the newest transition in its last place.
+        """
+        index, weight = self._draw()
+        if self.hp.use_cer:
+            index[:, -1] = (self.head - 1) % self.hp.max_size
+        return Transitions(*(take(field, index) for field in self.fields), index=index, weight=weight)
+
+    def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
+        """Told after an update: the errors `[M, N]` of the transitions at `index`. Uniform replay has no use for them."""
+
+    def _added(self, head: int, n: int) -> None:
+        """n transitions were written from `head` on."""
+
+    def _draw(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return self.streams.integers(self.size, self.hp.batch_size), None
