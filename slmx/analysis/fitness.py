@@ -47,10 +47,10 @@ def local_strength(returns: ArrayLike, standard: Standard, clip: bool = True) ->
     r"""Strength of each episode, `[n] -> [n]`: $s_i = \max(R_i - R_{rand}, 0) / (R_{std} - R_{rand})$.
 
     Random is 0, the standard 1. Source: SLM-Lab v1.0.0 `analysis.calc_strength`. Defect: the clip makes worse than random
-    look like random; `clip=False` is the corrected form. NaN where the environment has no standard return.
+    look like random; `clip=False` is the corrected form. ValueError where the environment has no standard return.
     """
     if standard.std_return is None:
-        return np.full(len(np.asarray(returns)), np.nan)
+        raise ValueError("no standard return, so no strength")
     gain = np.asarray(returns, float) - standard.rand_return
     return (np.maximum(gain, 0) if clip else gain) / (standard.std_return - standard.rand_return)
 
@@ -61,13 +61,14 @@ def strength(s: ArrayLike) -> float:
     Source: SLM-Lab v1.0.0 `calc_aeb_fitness_sr`. Defects: 0 for a run of 99 perfect episodes; clipped (`local_strength`).
     """
     s = np.asarray(s, float)
-    return float(moving_average(s, WINDOW)[WINDOW - 1 :].max()) if len(s) >= WINDOW else _unless_unknown(s, 0.0)
+    return float(moving_average(s, WINDOW)[WINDOW - 1 :].max()) if len(s) >= WINDOW else 0.0
 
 
 def strength_corrected(s: ArrayLike) -> float:
     """`strength` of the unclipped `s`, over a window of min(100, n) episodes; NaN without an episode."""
     s = np.asarray(s, float)
-    return float(moving_average(s, len(s))[-1]) if 0 < len(s) < WINDOW else (strength(s) if len(s) else np.nan)
+    window = min(WINDOW, len(s))
+    return float(moving_average(s, window)[window - 1 :].max()) if window else np.nan
 
 
 def window_reaching(s: ArrayLike, theta: float, window: int = WINDOW) -> int | None:
@@ -82,12 +83,11 @@ def speed(s: ArrayLike, lengths: ArrayLike, standard: Standard) -> float:
     0 if the standard is never reached, or with fewer than 100 episodes. Source: SLM-Lab v1.0.0 `calc_speed`,
     `calc_stable_idx`. Defects: frames are read off at the window's start, before anything showed that the standard was
     reached, so an agent that is good from the start has taken one episode and its speed is huge; $t_{std}$ is a number
-    that somebody chose. NaN where the environment has no standard.
+    that somebody chose, and NaN without it.
     """
-    s = np.asarray(s, float)
-    if standard.std_return is None or standard.std_frame is None:
-        return np.nan
     end = window_reaching(s, 1.0)
+    if standard.std_frame is None:
+        return np.nan
     return 0.0 if end is None else float(standard.std_frame / np.cumsum(lengths, dtype=float)[end - (WINDOW - 1)])
 
 
@@ -95,10 +95,10 @@ def speed_corrected(s: ArrayLike, frames: ArrayLike, standard: Standard) -> floa
     r"""$t_{std} / f_k$; $f$ = the environment's frame at each episode's end, $k$ = *last* episode of the first window of
     min(100, n) episodes with mean strength $\ge 1 - 0.05$ (the noise allowance of SLM-Lab v1.0.1, 7dbc3d8a).
 
-    0 if never reached; NaN without an episode or a standard.
+    0 if never reached; NaN without an episode or without $t_{std}$.
     """
     s = np.asarray(s, float)
-    if standard.std_return is None or standard.std_frame is None or not len(s):
+    if standard.std_frame is None or not len(s):
         return np.nan
     end = window_reaching(s, 1.0 - NOISE, min(WINDOW, len(s)))
     return 0.0 if end is None else float(standard.std_frame / np.asarray(frames, float)[end])
@@ -130,14 +130,9 @@ def stability_corrected(s: ArrayLike) -> float:
 def _stability(s: Array, theta: float, window: int) -> float:
     end = window_reaching(s, theta, window)
     if end is None:
-        return _unless_unknown(s, 0.0)
+        return 0.0
     kept = np.concatenate([[True], np.diff(s) >= -NOISE])
     return float(kept[end - (window - 1) :].mean())
-
-
-def _unless_unknown(s: Array, value: float) -> float:
-    """`value`, or NaN where the strengths themselves are unknown."""
-    return np.nan if np.isnan(s).any() else value
 
 
 def consistency(vectors: ArrayLike, failed: int = 0) -> float:
@@ -278,20 +273,23 @@ def session_fitness(curve: Curve, standard: Standard | None) -> dict[str, float]
         values |= {"final_return": float(evaluation.mean()), "final_return_std": float(evaluation.std())}
     if standard is None:
         return values
-    clipped = local_strength(curve.returns, standard)
-    plain = local_strength(curve.returns, standard, clip=False)
     raw = returns - standard.rand_return
-    scaled = local_strength(returns, standard, clip=False)
-    return values | {
-        "strength": strength(clipped) if standard.std_return is not None else np.nan,
-        "speed": speed(clipped, curve.lengths, standard),
-        "stability": stability(clipped) if standard.std_return is not None else np.nan,
+    values |= {
         "max_strength": max_strength(raw),
         "final_strength": final_strength(raw),
         "sample_efficiency": efficiency(raw, frames),
         "training_efficiency": np.nan if steps is None else efficiency(raw, steps),
-        "strength_corrected": strength_corrected(plain),
-        "speed_corrected": speed_corrected(plain, curve.frames, standard),
+    }
+    if standard.std_return is None:
+        return values
+    clipped = local_strength(curve.returns, standard)
+    scaled = local_strength(returns, standard, clip=False)
+    return values | {
+        "strength": strength(clipped),
+        "speed": speed(clipped, curve.lengths, standard),
+        "stability": stability(clipped),
+        "strength_corrected": strength_corrected(local_strength(curve.returns, standard, clip=False)),
+        "speed_corrected": speed_corrected(clipped, curve.frames, standard),
         "stability_corrected": stability_corrected(clipped),
         "max_strength_corrected": max_strength(scaled),
         "final_strength_corrected": final_strength(scaled),

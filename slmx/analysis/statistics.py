@@ -40,7 +40,9 @@ def bootstrap_interval(
     """
     values = np.asarray(runs, float)
     if values.ndim != 1:
-        raise ValueError(f"one number per run expected, got shape {values.shape}: the replicate is the run, not the episode")
+        raise ValueError(
+            f"one number per run expected, got shape {values.shape}: the replicate is the run, not the episode"
+        )
     if len(values) < 2 or np.isnan(values).any():
         return np.nan, np.nan
     drawn = values[np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))]

@@ -1,0 +1,148 @@
+"""Reading what a run left in its data directory, and writing tables whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from slmx.analysis.standards import Standard, read_standards
+from slmx.errors import SlmxError
+
+FAILED = "FAILED"
+
+
+@dataclass(frozen=True)
+class Session:
+    """One seed of a trial and how it ended: a row of sessions.json."""
+
+    session: int
+    seed: int
+    state: str
+    reason: str
+    frame: int
+
+    @property
+    def failed(self) -> bool:
+        return self.state == FAILED
+
+
+class TrialFiles:
+    """A trial's directory, read when asked for. Every table is a DataFrame as written by the run."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+
+    @cached_property
+    def sessions(self) -> list[Session]:
+        """The sessions and their states, by number."""
+        rows = read_json(self.directory / "sessions.json")
+        sessions = [Session(**{**row, "reason": row.get("reason") or ""}) for row in rows]
+        return sorted(sessions, key=lambda session: session.session)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The resolved spec with versions, seeds and fitness standards."""
+        return read_json(self.directory / "spec.json")
+
+    @cached_property
+    def standards(self) -> dict[str, Standard]:
+        return read_standards(self.record.get("fitness") or {})
+
+    @property
+    def name(self) -> str:
+        return self.record["spec"].get("name") or self.directory.resolve().parent.name
+
+    @property
+    def number(self) -> int:
+        """The trial's number: trial_{t}."""
+        return int(self.directory.resolve().name.removeprefix("trial_"))
+
+    @cached_property
+    def envs(self) -> list[str]:
+        """Names of the environments, by index."""
+        return [env["name"] for env in _listed(self.record["spec"]["env"])]
+
+    @cached_property
+    def agents(self) -> list[str]:
+        """Names of the agents, by index."""
+        return [agent.get("name") or f"agent {a}" for a, agent in enumerate(_listed(self.record["spec"]["agent"]))]
+
+    def standard(self, env: int) -> Standard | None:
+        return self.standards.get(self.envs[env])
+
+    def label(self, agent: int, env: int) -> str:
+        """How a port is called in graphs: the environment, and the agent where there are several."""
+        env_name = self.envs[env] if self.envs.count(self.envs[env]) == 1 else f"{self.envs[env]} ({env})"
+        agent_name = (
+            self.agents[agent] if self.agents.count(self.agents[agent]) == 1 else f"{self.agents[agent]} ({agent})"
+        )
+        return f"{agent_name}, {env_name}" if len(self.agents) > 1 else env_name
+
+    def rows(self, session: Session) -> pd.DataFrame:
+        return self._table(f"session_{session.session}.csv", session, ("frame", "agent", "env", "return", "return_ma"))
+
+    def episodes(self, session: Session) -> pd.DataFrame:
+        return self._table(f"episodes_{session.session}.csv", session, ("frame", "agent", "env", "return", "length"))
+
+    def evaluation(self, session: Session) -> pd.DataFrame:
+        """The last evaluation alone: the rows of the last frame of each agent and environment. Empty if there was none."""
+        columns = ("frame", "agent", "env", "return")
+        if not (self.directory / f"eval_{session.session}.csv").exists():
+            return pd.DataFrame(columns=list(columns))
+        table = self._table(f"eval_{session.session}.csv", session, columns)
+        return table[table["frame"] == table.groupby(["agent", "env"])["frame"].transform("max")]
+
+    def _table(self, name: str, session: Session, columns: tuple[str, ...]) -> pd.DataFrame:
+        path = self.directory / name
+        if session.failed and not path.exists():
+            return pd.DataFrame(columns=list(columns))
+        return read_table(path, columns)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; SlmxError where it is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise SlmxError(f"{path}: no such file; is {path.parent} a data directory of a finished run?") from None
+    except json.JSONDecodeError as error:
+        raise SlmxError(f"{path}: not JSON: {error}") from None
+
+
+def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A table with at least `columns`; SlmxError where it is missing, empty or lacks one."""
+    try:
+        table = pd.read_csv(path)
+    except FileNotFoundError:
+        raise SlmxError(f"{path}: no such file") from None
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise SlmxError(f"{path}: not a table: {error}") from None
+    if missing := [column for column in columns if column not in table]:
+        raise SlmxError(f"{path}: no column {', '.join(missing)}")
+    return table
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: readers see the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table whole; the same numbers give the same bytes (ten significant digits, empty where unknown)."""
+    write_whole(path, lambda file: table.to_csv(file, index=False, float_format="%.10g", lineterminator="\n"))

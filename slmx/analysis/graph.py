@@ -1,0 +1,357 @@
+"""Graphs, each in two steps: a tidy table of exactly what it shows, then a Plotly figure of that table.
+
+HTML files open without a network: they read one plotly.min.js that lies beside them in the run's directory. PNG files need
+a Chrome or Chromium; without one there is a hint in the log and HTML alone, and never an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+from plotly.subplots import make_subplots
+
+from slmx.analysis.files import write_whole
+from slmx.analysis.fitness import WINDOW
+from slmx.analysis.standards import Standard
+
+Port = tuple[int, int]
+
+log = logging.getLogger(__name__)
+
+BROWSER_HINT = "no Chrome or Chromium found, so graphs are HTML only; `plotly_get_chrome` installs one for PNG"
+
+RETURN, AVERAGE = "return", f"mean of last {WINDOW} episodes"
+PANELS = {
+    "loss": "loss",
+    "policy_loss": "policy loss",
+    "value_loss": "value loss",
+    "entropy": "entropy (nats)",
+    "explore": "exploration",
+    "lr": "learning rate",
+}
+"""Columns of a session's table that the session graph shows below the return, where present, and their axis titles."""
+
+COLOURS = ("#2f6db5", "#e07b39", "#3a9a5f", "#b8479b", "#7a6bc4", "#c9a227", "#2aa5b3", "#c94f4f")
+INK, FAINT, GRID = "#26323f", "#7d8a98", "#e8ecf0"
+PNG_SCALE = 2
+
+
+# --- what a graph shows ----------------------------------------------------------------------------------------------
+
+
+def session_table(rows: pd.DataFrame, labels: Mapping[Port, str]) -> pd.DataFrame:
+    """What a session graph shows: `port, quantity, frame, value`, without gaps; quantities in the order of the panels.
+
+    `rows` is session_{s}.csv; `labels` names each (agent, env). `loss` stands for its parts where there is one.
+    """
+    names = {"return": RETURN, "return_ma": AVERAGE}
+    parts = () if "loss" in rows and rows["loss"].notna().any() else ("policy_loss", "value_loss")
+    names |= {
+        name: title for name, title in PANELS.items() if name not in ("policy_loss", "value_loss") or name in parts
+    }
+    pieces = []
+    for port, label in labels.items():
+        of_port = rows[(rows["agent"] == port[0]) & (rows["env"] == port[1])]
+        for column, title in names.items():
+            if column in of_port:
+                shown = of_port[["frame", column]].dropna().rename(columns={column: "value"})
+                pieces.append(shown.assign(port=label, quantity=title))
+    return _tidy(pieces, ["port", "quantity", "frame", "value"])
+
+
+def trial_table(
+    sessions: Mapping[int, pd.DataFrame], labels: Mapping[Port, str], failed: set[int] | frozenset[int] = frozenset()
+) -> pd.DataFrame:
+    """What a trial graph shows: `port, curve, state, frame, value, low, high`.
+
+    `curve` is "session {s}" (its moving average) or "mean": over the sessions that did not fail, at the frames where every
+    one of them has a value, with `low` and `high` one standard deviation over sessions (n - 1) to each side; empty with
+    fewer than two sessions. A session without a row at a frame keeps its last value before it, up to its own last row.
+    `sessions` maps numbers to session_{s}.csv; `failed` names those that FAILED.
+    """
+    pieces = []
+    for port, label in labels.items():
+        curves = {}
+        for session, rows in sessions.items():
+            of_port = rows[(rows["agent"] == port[0]) & (rows["env"] == port[1])]
+            curve = of_port.dropna(subset=["return_ma"]).groupby("frame")["return_ma"].last()
+            state = "FAILED" if session in failed else "DONE"
+            pieces.append(
+                pd.DataFrame({"frame": curve.index, "value": curve.to_numpy()}).assign(
+                    port=label, curve=f"session {session}", state=state
+                )
+            )
+            if session not in failed:
+                curves[session] = curve
+        if not curves:
+            continue
+        aligned = pd.DataFrame(curves).sort_index()
+        aligned = aligned.ffill().where(aligned.bfill().notna()).dropna()
+        mean, spread = aligned.mean(axis=1), aligned.std(axis=1, ddof=1)
+        pieces.append(
+            pd.DataFrame(
+                {
+                    "frame": aligned.index,
+                    "value": mean.to_numpy(),
+                    "low": (mean - spread).to_numpy(),
+                    "high": (mean + spread).to_numpy(),
+                }
+            ).assign(port=label, curve="mean", state="DONE")
+        )
+    return _tidy(pieces, ["port", "curve", "state", "frame", "value", "low", "high"])
+
+
+def _tidy(pieces: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    filled = [piece for piece in pieces if len(piece)]
+    table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+    return table.reindex(columns=columns)
+
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+
+def session_graph(table: pd.DataFrame, title: str, subtitle: str = "", standard: Standard | None = None) -> go.Figure:
+    """A session's return and its moving average over frames; below, what the algorithm reported, one panel each.
+
+    `table` is of `session_table`; `standard` draws its two returns as dotted lines.
+    """
+    panels = [name for name in PANELS.values() if name in set(table["quantity"])]
+    below = (len(panels) + 1) // 2
+    top, pitch = 340, 190
+    figure = make_subplots(
+        rows=1 + below,
+        cols=2,
+        specs=[[{"colspan": 2}, None], *[[{}, {} if 2 * row + 1 < len(panels) else None] for row in range(below)]],
+        row_heights=[top, *[pitch - 60] * below],
+        vertical_spacing=70 / (top + pitch * below) if below else 0,
+        horizontal_spacing=0.1,
+    )
+    several = table["port"].nunique() > 1
+    for colour, (port, of_port) in zip(_colours(table), table.groupby("port", sort=False), strict=True):
+        for quantity, values in of_port.groupby("quantity", sort=False):
+            style: dict[str, Any] = {"line": {"color": colour, "width": 1.6}, "showlegend": False}
+            at = {"row": 1, "col": 1}
+            if quantity == RETURN:
+                style = {"line": {"color": colour, "width": 1}, "opacity": 0.35, "name": _name(port, "return", several)}
+            elif quantity == AVERAGE:
+                style = {"line": {"color": colour, "width": 2.6}, "name": _name(port, AVERAGE, several)}
+            else:
+                place = panels.index(str(quantity))
+                at = {"row": 2 + place // 2, "col": 1 + place % 2}
+            figure.add_trace(_line(values, f"{port}: {quantity}" if several else str(quantity), **style), **at)
+    _draw_standard(figure, standard)
+    figure.update_yaxes(title_text="return", row=1, col=1)
+    for place, name in enumerate(panels):
+        row, col = 2 + place // 2, 1 + place % 2
+        figure.update_yaxes(title_text=name, nticks=5, exponentformat="power", row=row, col=col)
+    _finish(figure, title, subtitle, top + pitch * below + 110)
+    # every panel has the same frames: only those with nothing below say so
+    for row in range(1, 2 + below):
+        figure.update_xaxes(title_text="frames", matches="x", row=row)
+    return figure
+
+
+def trial_graph(
+    table: pd.DataFrame, title: str, sessions: int, failed: int = 0, standard: Standard | None = None
+) -> go.Figure:
+    """The mean moving average over a trial's sessions, its spread as a band, and faintly each session; a colour a port.
+
+    `table` is of `trial_table`. Failed sessions are dotted to where they ended, left out of the mean, and counted in the
+    subtitle.
+    """
+    figure = go.Figure()
+    several = table["port"].nunique() > 1
+    for colour, (port, of_port) in zip(_colours(table), table.groupby("port", sort=False), strict=True):
+        mean = of_port[of_port["curve"] == "mean"]
+        band = mean.dropna(subset=["low", "high"])
+        if len(band):
+            figure.add_trace(
+                go.Scatter(
+                    x=np.concatenate([band["frame"], band["frame"][::-1]]),
+                    y=np.concatenate([band["high"], band["low"][::-1]]),
+                    fill="toself",
+                    fillcolor=_translucent(colour, 0.16),
+                    line={"width": 0},
+                    hoverinfo="skip",
+                    name=_name(port, "± 1 standard deviation", several),
+                    legendrank=1001,
+                )
+            )
+        singles = of_port[of_port["curve"] != "mean"]
+        for (curve, state), values in singles.groupby(["curve", "state"], sort=False):
+            dash = "dot" if state == "FAILED" else "solid"
+            name = f"{port}: {curve}" if several else str(curve)
+            name += " (FAILED)" if state == "FAILED" else ""
+            line = {"color": colour, "width": 1, "dash": dash}
+            figure.add_trace(_line(values, name, line=line, opacity=0.45, showlegend=False))
+        if len(mean):
+            # means come last, to lie on top
+            name = _name(port, "mean", several)
+            figure.add_trace(_line(mean, name, line={"color": colour, "width": 2.8}, name=name))
+    _draw_standard(figure, standard)
+    figure.update_yaxes(title_text=f"return ({AVERAGE})")
+    figure.update_xaxes(title_text="frames")
+    count = f"{sessions} session{'s' if sessions != 1 else ''}"
+    _finish(figure, title, count + (f", {failed} FAILED (not in the mean)" if failed else ""), 520)
+    return figure
+
+
+def speed_graph(table: pd.DataFrame, title: str) -> go.Figure:
+    """Frames per second of a trial's program (all its sessions together) over frames; `table` is speed.csv."""
+    figure = go.Figure(
+        _line(table.rename(columns={"frames_per_second": "value"}), "speed", line={"color": COLOURS[0], "width": 2})
+    )
+    figure.update_yaxes(title_text="speed (frames/s, all sessions)", rangemode="tozero", tickformat="~s")
+    figure.update_xaxes(title_text="frames of each session")
+    _finish(figure, title, "speed", 420)
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def _line(values: pd.DataFrame, hover: str, **style: Any) -> go.Scatter:
+    template = f"%{{y:.4~g}} at %{{x:,}} frames<extra>{hover}</extra>"
+    # a single point draws no line
+    mode = "lines" if len(values) > 1 else "markers"
+    # lists, not binary arrays: the same numbers give the same, readable HTML
+    return go.Scatter(
+        x=values["frame"].tolist(), y=values["value"].tolist(), mode=mode, hovertemplate=template, **style
+    )
+
+
+def _name(port: object, what: str, several: bool) -> str:
+    return f"{port}: {what}" if several else what
+
+
+def _colours(table: pd.DataFrame) -> list[str]:
+    return [COLOURS[place % len(COLOURS)] for place in range(table["port"].nunique())]
+
+
+def _translucent(colour: str, alpha: float) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha})"
+
+
+def _draw_standard(figure: go.Figure, standard: Standard | None) -> None:
+    """The random and the standard return as dotted lines across the first panel."""
+    if standard is None:
+        return
+    for value, text in ((standard.rand_return, "random"), (standard.std_return, "standard")):
+        if value is not None:
+            line = {"color": FAINT, "width": 1, "dash": "dot"}
+            figure.add_shape(
+                type="line", xref="x domain", x0=0, x1=1, yref="y", y0=value, y1=value, line=line, layer="below"
+            )
+            figure.add_annotation(
+                xref="x domain", x=1, yref="y", y=value, text=text, showarrow=False, xanchor="left", xshift=4,
+                font={"size": 11, "color": FAINT},
+            )  # fmt: skip
+
+
+def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": FAINT,
+        "ticks": "outside",
+        "tickcolor": FAINT,
+        "ticklen": 4,
+    }
+    figure.update_xaxes(**axis, tickformat="~s", showline=True, showgrid=False, title_standoff=8, rangemode="tozero")
+    figure.update_yaxes(**axis, showline=False, title_standoff=10)
+    figure.update_layout(
+        title={
+            "text": title,
+            "subtitle": {"text": subtitle, "font": {"size": 13, "color": FAINT}},
+            "font": {"size": 18},
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"t": 22},
+        },
+        font={
+            "family": "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif",
+            "size": 13,
+            "color": INK,
+        },
+        paper_bgcolor="white",
+        plot_bgcolor="white",
+        height=height,
+        margin={"l": 76, "r": 76, "t": 110, "b": 60},
+        legend={
+            "orientation": "h",
+            "x": 1,
+            "xanchor": "right",
+            "y": 1,
+            "yanchor": "bottom",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
+        hovermode="closest",
+    )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_figures(figures: Mapping[Path, go.Figure], home: Path) -> None:
+    """Write each figure as `{path}.html` and `{path}.png`; `home` gets the plotly.min.js that all of them read.
+
+    All PNG files are drawn in one start of the browser (2 s). Where there is no browser, or it fails, one line in the log
+    says so and the HTML files stand.
+    """
+    if not figures:
+        return
+    script = home / "plotly.min.js"
+    source = get_plotlyjs()
+    if not script.exists() or script.read_text(encoding="utf-8") != source:
+        write_whole(script, lambda file: file.write_text(source, encoding="utf-8"))
+    for path, figure in figures.items():
+        html = figure.to_html(
+            include_plotlyjs=os.path.relpath(script.resolve(), path.resolve().parent).replace(os.sep, "/"),
+            div_id=path.name,
+            config={"displaylogo": False, "responsive": True},
+        )
+        write_whole(
+            path.with_name(path.name + ".html"), lambda file, html=html: file.write_text(html, encoding="utf-8")
+        )
+    _write_png({path.with_name(path.name + ".png"): figure for path, figure in figures.items()})
+
+
+def _write_png(figures: Mapping[Path, go.Figure]) -> None:
+    # here, for it is slow to import and HTML needs none of it
+    import kaleido
+    from choreographer.browsers import BrowserClosedError, BrowserDepsError, BrowserFailedError, ChromeNotFoundError
+
+    temporary = {path: path.with_name(f".{path.stem}.{os.getpid()}.tmp.png") for path in figures}
+    jobs = [
+        {
+            "fig": figure,
+            "path": temporary[path],
+            "opts": {"format": "png", "width": 1000, "height": figure.layout.height, "scale": PNG_SCALE},
+        }
+        for path, figure in figures.items()
+    ]
+    try:
+        # MathJax would be fetched from the network
+        failures = kaleido.write_fig_from_object_sync(jobs, kopts={"mathjax": False})
+    except ChromeNotFoundError:
+        log.warning(BROWSER_HINT)
+        return
+    except (BrowserClosedError, BrowserDepsError, BrowserFailedError, TimeoutError) as error:
+        log.warning("the browser failed, so graphs are HTML only: %s", error or type(error).__name__)
+        return
+    for failure in failures:
+        log.warning("a graph could not be drawn as PNG: %s", failure)
+    for path, drawn in temporary.items():
+        if drawn.exists():
+            drawn.replace(path)
