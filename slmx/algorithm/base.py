@@ -72,7 +72,7 @@ class Algorithm:
 
     def act(self, obs: Sequence[torch.Tensor | None], greedy: bool = False) -> list[torch.Tensor | None]:
         """An action for each observation `[M, B, ...]` of each port; the best known one where `greedy`."""
-        with torch.inference_mode():
+        with torch.no_grad():
             choose = self.exploit if greedy else self.explore
             return [None if x is None else choose(port, x) for port, x in enumerate(obs)]
 
