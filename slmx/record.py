@@ -1,0 +1,256 @@
+"""What a run leaves on disk: tidy rows, the resolved spec, models. The layout of data/ is in slmx/README.md."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+import subprocess
+import time
+from collections import deque
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from slmx.errors import SlmxError
+
+if TYPE_CHECKING:
+    from slmx.session import Episode, Evaluation, Program, Session
+    from slmx.spec.model import Spec
+
+WINDOW = 100  # episodes in a moving average
+PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plotly")
+EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
+EVALUATION_COLUMNS = ("frame", "agent", "env", "episode", "seed", "return", "length")
+
+
+def make_directory(data: Path, name: str) -> Path:
+    """A new directory `{name}_{time}` under `data`. SlmxError where it cannot be written."""
+    stamp = time.strftime("%Y%m%d_%H%M%S")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        for again in ("", *(f"_{i}" for i in range(2, 100))):  # two runs may begin in the same second
+            directory = data / f"{name}_{stamp}{again}"
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                if directory.is_dir():
+                    continue
+                raise
+            return directory
+    except OSError as error:
+        raise SlmxError(f"cannot write to the data folder {data}: {error.strerror}") from error
+    raise SlmxError(f"cannot find a free name for {name}_{stamp} in {data}")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole: readers see the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def provenance() -> dict[str, Any]:
+    """Which code ran where: versions of slmx and what it stands on, and the git commit, if there is one."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        versions[package] = metadata.version(package)
+    try:
+        slmx = metadata.version("slmx")
+    except metadata.PackageNotFoundError:
+        slmx = "not installed"
+    return {"slmx": slmx, "git_sha": _git_sha(), "versions": versions, "machine": platform.machine()}
+
+
+def _git_sha() -> str | None:
+    here = Path(__file__).parent
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None
+
+
+def write_spec(directory: Path, spec: Spec, backends: Sequence[str], fitness: dict[str, Any]) -> None:
+    """The resolved spec with all it takes to run it again and to judge it years later."""
+    content = {"spec": spec.model_dump(mode="json"), "backend": list(backends), "fitness": fitness, **provenance()}
+    write_json(directory / "spec.json", content)
+
+
+class Recorder:
+    """Writes the tables of one program's sessions into their trial's directory as the training goes.
+
+    Rows are appended and flushed at every table row, so a killed run leaves what it had done. Wall-clock times lie apart in
+    speed.csv: all other tables are repeated byte for byte by the same spec and seed.
+    """
+
+    def __init__(self, directory: Path, sessions: Sequence[Session]):
+        self.directory, self.sessions = directory, list(sessions)
+        (directory / "model").mkdir(parents=True, exist_ok=True)
+        self.states = [
+            {"session": s.index, "seed": s.spec.meta.seed, "state": "RUNNING", "reason": "", "frame": 0} for s in sessions
+        ]
+        self._episodes = [_Table(directory / f"episodes_{s.index}.csv", EPISODE_COLUMNS) for s in sessions]
+        self._evaluations = [_Table(directory / f"eval_{s.index}.csv", EVALUATION_COLUMNS) for s in sessions]
+        self._rows: list[_Table | None] = [None] * len(sessions)
+        self._speed = _Table(directory / "speed.csv", ("frame", "seconds", "frames_per_second"))
+        self._ports: dict[tuple[int, int, int], _Port] = {}
+        self._started = self._last = time.perf_counter()
+        self._last_frames = 0
+        self.means: list[float] = []
+        self._save_states()
+
+    def open_ports(self, program: Program) -> None:
+        """Name the ports `(agent, env)` of which every session has rows."""
+        for m in range(program.members):
+            for agent, env in program.space.counts:
+                self._ports[m, agent, env] = _Port()
+
+    def episodes(self, episodes: list[Episode]) -> None:
+        for ep in episodes:
+            if self.states[ep.member]["state"] == "FAILED":
+                continue
+            port = self._ports[ep.member, ep.agent, ep.env]
+            row = (ep.frame, ep.agent, ep.env, ep.body, port.count, ep.total, ep.length, ep.end)
+            self._episodes[ep.member].add(row)
+            port.add(ep.total, ep.length)
+
+    def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None:
+        names = list(dict.fromkeys(name for own in measures for name in own))
+        for m, lives in enumerate(alive):
+            if not lives:
+                continue
+            self.states[m]["frame"] = frames[0]
+            table = self._rows[m]
+            if table is None:
+                columns = ("frame", "agent", "env", "episode", "return", "return_ma", "length")
+                path = self.directory / f"session_{self.sessions[m].index}.csv"
+                table = self._rows[m] = _Table(path, (*columns, *names))
+            for (member, agent, env), port in self._ports.items():
+                if member == m:
+                    values = {
+                        "frame": frames[env], "agent": agent, "env": env, "episode": port.count,
+                        **port.drain(), **{name: own[m] for name, own in measures[agent].items()},
+                    }  # fmt: skip
+                    table.add_named(values)
+            table.flush()
+            self._episodes[m].flush()
+        now = time.perf_counter()
+        seen = sum(frames) * len(alive)
+        rate = (seen - self._last_frames) / max(now - self._last, 1e-9)
+        self._speed.add((frames[0], round(now - self._started, 3), round(rate, 1)))
+        self._speed.flush()
+        self._last, self._last_frames = now, seen
+        self.means = [
+            ma for (m, _, _), port in self._ports.items() if alive[m] and not math.isnan(ma := port.moving_average)
+        ]
+
+    def evaluations(self, evaluations: list[Evaluation]) -> None:
+        counts: dict[tuple[int, int, int], int] = {}
+        for ev in evaluations:
+            if self.states[ev.member]["state"] == "FAILED":
+                continue
+            key = (ev.member, ev.agent, ev.env)
+            counts[key] = counts.get(key, -1) + 1
+            row = (ev.frame, ev.agent, ev.env, counts[key], ev.seed, ev.total, ev.length)
+            self._evaluations[ev.member].add(row)
+        for table in self._evaluations:
+            table.flush()
+
+    def failed(self, member: int, frame: int, reason: str) -> None:
+        self.states[member] |= {"state": "FAILED", "reason": reason, "frame": frame}
+        self._save_states()
+
+    def close(self, program: Program, finished: bool) -> None:
+        """Save the models of all sessions that did not fail, and how each session ended."""
+        from safetensors.torch import save_file
+
+        for m, state in enumerate(self.states):
+            for table in (self._episodes[m], self._evaluations[m]):
+                table.flush()
+            if state["state"] == "FAILED":
+                continue
+            state |= {"state": "DONE" if finished else "STOPPED", "frame": program.frames[0]}
+            path = self.directory / "model" / f"session_{state['session']}.safetensors"
+            temporary = path.with_name(f".{path.name}.tmp")
+            save_file(program.model(m), temporary)
+            temporary.replace(path)
+        self._save_states()
+        for table in (*self._episodes, *self._evaluations, *self._rows, self._speed):
+            if table is not None:
+                table.close()
+
+    def _save_states(self) -> None:
+        write_json(self.directory / "sessions.json", self.states)
+
+
+class _Port:
+    """The episodes of one member's agent in one environment: how many, the last hundred, those since the last row."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.window: deque[float] = deque(maxlen=WINDOW)
+        self.fresh: list[tuple[float, int]] = []
+
+    def add(self, total: float, length: int) -> None:
+        self.count += 1
+        self.window.append(total)
+        self.fresh.append((total, length))
+
+    @property
+    def moving_average(self) -> float:
+        return sum(self.window) / len(self.window) if self.window else math.nan
+
+    def drain(self) -> dict[str, float]:
+        fresh, self.fresh = self.fresh, []
+        n = len(fresh) or math.nan
+        return {
+            "return": sum(total for total, _ in fresh) / n,
+            "return_ma": self.moving_average,
+            "length": sum(length for _, length in fresh) / n,
+        }
+
+
+class _Table:
+    """A CSV file that grows; NaN is an empty field. A new column rewrites the file with the union header."""
+
+    def __init__(self, path: Path, columns: Sequence[str]):
+        self.path, self.columns = path, list(columns)
+        self._file: IO[str] = path.open("w", newline="")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(self.columns)
+
+    def add(self, row: Sequence[Any]) -> None:
+        self._writer.writerow([_text(value) for value in row])
+
+    def add_named(self, values: dict[str, Any]) -> None:
+        if fresh := [name for name in values if name not in self.columns]:
+            self._widen(fresh)
+        self.add([values.get(name, math.nan) for name in self.columns])
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _widen(self, fresh: list[str]) -> None:
+        """Numbers that an algorithm first has later (before its first update it has no loss) become columns."""
+        self._file.close()
+        with self.path.open(newline="") as old:
+            rows = list(csv.reader(old))
+        self.columns += fresh
+        self._file = self.path.open("w", newline="")
+        self._writer = csv.writer(self._file, lineterminator="\n")
+        self._writer.writerow(self.columns)
+        self._writer.writerows([*row, *[""] * len(fresh)] for row in rows[1:])
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.10g}"
+    return value

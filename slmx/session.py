@@ -1,0 +1,462 @@
+"""Sessions and the one loop in which agents meet environments.
+
+A Session is a value: one seed of one trial. A Program trains any list of sessions that build the same networks, memories and
+environments; a session's position in the list is its position on the member axis, and it learns there what it would learn
+alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from slmx.algorithm.base import Algorithm, Setting
+from slmx.env import describe, make
+from slmx.env.base import Env, Spaces, Step
+from slmx.env.normalize import Normalizer
+from slmx.lazy import torch
+from slmx.member.hyper import Hyper, NamedHyper
+from slmx.member.schedule import Schedule
+from slmx.member.streams import Streams, seed_sequence
+from slmx.net.port import Port
+from slmx.space import Layout, resolve
+from slmx.spec.registry import REGISTRIES
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box, Discrete
+
+    from slmx.spec.model import AgentSpec, Spec
+
+LONGEST_EPISODE = 108_000  # steps after which an evaluation gives up on an episode without end (30 minutes at 60 Hz)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One seed of one trial: the spec with all its numbers, the trial's and the session's number."""
+
+    spec: Spec
+    trial: int = 0
+    index: int = 0
+
+    def seeds(self, *purpose: str | int) -> np.random.SeedSequence:
+        """The seed of one purpose."""
+        return seed_sequence(self.spec.meta.seed, self.trial, self.index, *purpose)
+
+
+@dataclass
+class Episode:
+    """An episode that ended: of which member's which body, at which frame of its environment."""
+
+    member: int
+    frame: int
+    agent: int
+    env: int
+    body: int
+    total: float
+    length: int
+    end: str
+
+
+@dataclass
+class Evaluation:
+    """A greedy episode of an evaluation, from a sub-environment seeded with `seed`."""
+
+    member: int
+    frame: int
+    agent: int
+    env: int
+    seed: int
+    total: float
+    length: int
+
+
+class Watcher(Protocol):
+    """What a program tells of its training."""
+
+    def episodes(self, episodes: list[Episode]) -> None: ...
+
+    def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None: ...
+
+    def evaluations(self, evaluations: list[Evaluation]) -> None: ...
+
+    def failed(self, member: int, frame: int, reason: str) -> None: ...
+
+
+@dataclass
+class Silence:
+    """A watcher that keeps the episodes' returns and nothing else."""
+
+    returns: list[Episode] = field(default_factory=list)
+
+    def episodes(self, episodes: list[Episode]) -> None:
+        self.returns += episodes
+
+    def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None:
+        """Not kept."""
+
+    def evaluations(self, evaluations: list[Evaluation]) -> None:
+        """Not kept."""
+
+    def failed(self, member: int, frame: int, reason: str) -> None:
+        """Not kept."""
+
+
+class Program:
+    """M sessions trained together.
+
+    Raises SpecError where an environment or the layout of bodies does not fit.
+    """
+
+    def __init__(self, sessions: Sequence[Session], watcher: Watcher | None = None):
+        self.sessions, self.spec = list(sessions), sessions[0].spec
+        self.watcher: Watcher = watcher or Silence()
+        meta = self.spec.meta
+        torch.set_num_threads(meta.threads)
+        self.dtype = getattr(torch, meta.dtype)
+        self.device = resolve_device(meta.device)
+        self.spaces = [describe(env) for env in self.spec.env]
+        self.space = resolve(self.spec.body, len(self.spec.agent), len(self.spec.env))
+        self.layout = self.space.layout([spaces.slots for spaces in self.spaces])
+        self.ticks = [
+            math.ceil(env.max_frame / rows) for env, rows in zip(self.spec.env, self.layout.rows, strict=True)
+        ]
+        self.agents = [self._agent(a) for a in range(len(self.spec.agent))]
+        self.normalizers = [
+            [self._normalizer(agent, place.env) for place in own]
+            for agent, own in zip(self.agents, self.layout.places, strict=True)
+        ]
+        self.acts = [[_to_env(self.spaces[p.env].action_space) for p in own] for own in self.layout.places]
+        self.tick = 0
+        self.failures: dict[int, str] = {}
+
+    @property
+    def members(self) -> int:
+        return len(self.sessions)
+
+    @property
+    def frames(self) -> list[int]:
+        """Frames so far of one member in each environment."""
+        return [min(self.tick, ticks) * rows for ticks, rows in zip(self.ticks, self.layout.rows, strict=True)]
+
+    @property
+    def total_frames(self) -> list[int]:
+        """Frames at the end of one member in each environment."""
+        return [ticks * rows for ticks, rows in zip(self.ticks, self.layout.rows, strict=True)]
+
+    def run(self, report: Callable[[Program], None] | None = None, check: bool = False) -> None:
+        """Train to the end. `report` is called after each table row; `check` looks at every update for numbers gone bad."""
+        meta = self.spec.meta
+        envs = self._envs()
+        trackers = [_Tracker(e, self.layout, self.members) for e in range(len(envs))]
+        last = max(self.ticks)
+        rows = max(1, self.layout.rows[0])
+        every = max(1, (meta.log_frequency or self.total_frames[0] // 100) // rows)
+        evaluate_every = max(1, meta.eval_frequency // rows) if meta.eval_frequency else last
+        try:
+            obs = self._first_obs(envs)
+            for self.tick in range(1, last + 1):
+                live = [self.tick <= ticks for ticks in self.ticks]
+                actions = [agent.act(own) for agent, own in zip(self.agents, obs, strict=True)]
+                by_env = self.layout.scatter(self._env_actions(actions))
+                steps = [
+                    env.step(action) if alive else None
+                    for env, action, alive in zip(envs, by_env, live, strict=True)
+                ]
+                ended = [
+                    episode
+                    for tracker, step in zip(trackers, steps, strict=True)
+                    if step is not None
+                    for episode in tracker.add(step, self.tick)
+                ]
+                if ended:
+                    self.watcher.episodes(ended)
+                obs = self._learn(obs, actions, steps)
+                if check or self.tick % every == 0 or self.tick == last:
+                    self._look_for_failures()
+                if self.tick % every == 0 or self.tick == last:
+                    alive = [m not in self.failures for m in range(self.members)]
+                    self.watcher.row(self.frames, alive, [agent.drain() for agent in self.agents])
+                    if report:
+                        report(self)
+                    if not any(alive):
+                        return
+                if self.tick % evaluate_every == 0 or self.tick == last:
+                    self.watcher.evaluations(self.evaluate(meta.eval_episode))
+        finally:
+            for env in envs:
+                env.close()
+
+    def evaluate(self, episodes: int, seeds: Callable[[Session, int, int], Sequence[int]] | None = None) -> list[Evaluation]:
+        """`episodes` greedy episodes per member and port, each from an own seed; nothing is learned.
+
+        One episode of every sub-environment counts, its first, so that short episodes are not favoured.
+        `seeds(session, env, copies)`: the sub-environments' seeds, by default those of the session's evaluation.
+        """
+        share = {e: self.space.share(e, s.slots) if s.slots > 1 else 1 for e, s in enumerate(self.spaces)}
+        layout = self.space.with_counts(lambda a, e: episodes * share[e]).layout([s.slots for s in self.spaces])
+        seeds = seeds or evaluation_seeds
+        result: list[Evaluation] = []
+        drawn = [
+            np.array([seeds(session, e, copies) for session in self.sessions], np.int64)
+            for e, copies in enumerate(layout.copies)
+        ]
+        envs = [
+            make(env, seed, threads=self.spec.meta.threads) for env, seed in zip(self.spec.env, drawn, strict=True)
+        ]
+        try:
+            for e, env in enumerate(envs):
+                result += self._evaluate(e, env, layout, drawn[e])
+        finally:
+            for env in envs:
+                env.close()
+        return result
+
+    def _evaluate(self, e: int, env: Env, layout: Layout, seeds: np.ndarray) -> list[Evaluation]:
+        tracker = _Tracker(e, layout, self.members)
+        first: dict[tuple[int, int], Episode] = {}
+        emitted = env.reset()
+        for tick in range(1, LONGEST_EPISODE + 1):
+            obs = self._observe(layout, e, emitted)
+            actions = [agent.act(own, greedy=True) for agent, own in zip(self.agents, obs, strict=True)]
+            step = env.step(layout.scatter(self._env_actions(actions))[e])
+            emitted = step.obs
+            for row, episode in tracker.add_rows(step, tick):
+                first.setdefault((episode.member, row), episode)
+            if len(first) == self.members * env.rows:
+                break
+        slots = self.spaces[e].slots
+        frame = self.frames[e]
+        return [
+            Evaluation(m, frame, ep.agent, e, int(seeds[m, row // slots]), ep.total, ep.length)
+            for (m, row), ep in sorted(first.items(), key=lambda item: (item[1].agent, item[0]))
+        ]
+
+    def model(self, member: int) -> dict[str, torch.Tensor]:
+        """What one session has learned: parameters and normaliser statistics, by name, without the member axis."""
+        tensors = {
+            f"agent.{a}.{name}.{key}": value[member].contiguous()
+            for a, agent in enumerate(self.agents)
+            for name, network in agent.networks().items()
+            for key, value in network.state_dict().items()
+        }
+        for a, own in enumerate(self.normalizers):
+            for p, normalizer in enumerate(own):
+                for key, value in normalizer.state().items():
+                    tensors[f"agent.{a}.normalizer.{p}.{key}"] = value[member].contiguous()
+        return tensors
+
+    def load(self, models: Sequence[dict[str, torch.Tensor]]) -> None:
+        """Take over what `model` gave, one for each member. ValueError where names or shapes do not fit."""
+        expected = self.model(0)
+        for model in models:
+            if {k: v.shape for k, v in model.items()} != {k: v.shape for k, v in expected.items()}:
+                raise ValueError("the model's tensors do not fit the networks that its spec describes")
+        stacked = {key: torch.stack([model[key] for model in models]) for key in expected}
+        for a, agent in enumerate(self.agents):
+            for name, network in agent.networks().items():
+                state = network.state_dict()
+                for key in state:
+                    state[key].copy_(stacked[f"agent.{a}.{name}.{key}"])
+            for p, normalizer in enumerate(self.normalizers[a]):
+                prefix = f"agent.{a}.normalizer.{p}."
+                normalizer.load({k.removeprefix(prefix): v for k, v in stacked.items() if k.startswith(prefix)})
+
+    def _agent(self, a: int) -> Algorithm:
+        specs = [session.spec.agent[a] for session in self.sessions]
+        places = self.layout.places[a]
+        total = sum(len(place.rows) * self.ticks[place.env] for place in places)
+        ports = [_port(self.spaces[place.env], len(place.rows)) for place in places]
+        kinds = [_component(specs[0], kind) for kind in ("algorithm", "memory", "net")]
+        hypers = [[_closed(getattr(spec, kind), total) for spec in specs] for kind in ("algorithm", "memory", "net")]
+        optim = getattr(specs[0].net, "optim_spec", None)
+
+        def streams(purpose: str) -> Streams:
+            return Streams([s.seeds("agent", a, purpose) for s in self.sessions], self.dtype, self.device)
+
+        return kinds[0](
+            Setting(
+                ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
+                REGISTRIES["optim_spec"].find(optim.name) if optim is not None else None,
+                streams, self.dtype, self.device,
+            )
+        )  # fmt: skip
+
+    def _normalizer(self, agent: Algorithm, e: int) -> Normalizer:
+        gamma = getattr(agent.hp, "gamma", None)
+        if gamma is None:
+            gamma = torch.zeros(self.members, 1)
+        shape = self.spaces[e].obs_space.shape
+        return Normalizer(self.spec.env[e], self.members, shape, gamma, self.dtype, self.device)
+
+    def _envs(self) -> list[Env]:
+        return [
+            make(
+                env,
+                np.array([_integers(session.seeds("env", e), copies) for session in self.sessions]),
+                threads=self.spec.meta.threads,
+            )
+            for e, (env, copies) in enumerate(zip(self.spec.env, self.layout.copies, strict=True))
+        ]
+
+    def _first_obs(self, envs: list[Env]) -> list[list[torch.Tensor | None]]:
+        by_agent = self.layout.gather([self._tensor(env.reset()) for env in envs])
+        return [
+            [normalizer.reset(x) for normalizer, x in zip(normalizers, own, strict=True)]
+            for normalizers, own in zip(self.normalizers, by_agent, strict=True)
+        ]
+
+    def _observe(self, layout: Layout, e: int, emitted: np.ndarray) -> list[list[torch.Tensor | None]]:
+        """One environment's observations for an evaluation, normalised with the statistics as they are."""
+        values = [self._tensor(emitted) if i == e else None for i in range(len(self.spaces))]
+        return [
+            [None if x is None else normalizer.observe(x) for normalizer, x in zip(normalizers, own, strict=True)]
+            for normalizers, own in zip(self.normalizers, layout.gather(values), strict=True)
+        ]
+
+    def _env_actions(self, actions: list[list[torch.Tensor | None]]) -> list[list[np.ndarray | None]]:
+        return [
+            [None if x is None else convert(x) for convert, x in zip(converts, own, strict=True)]
+            for converts, own in zip(self.acts, actions, strict=True)
+        ]
+
+    def _learn(
+        self, obs: list[list[Any]], actions: list[list[Any]], steps: list[Step | None]
+    ) -> list[list[torch.Tensor | None]]:
+        """Every agent takes in its steps; returns what to act on next."""
+        converted = [None if step is None else step.map(self._tensor) for step in steps]
+        following = []
+        for a, agent in enumerate(self.agents):
+            own: list[Step | None] = []
+            for port, place in enumerate(self.layout.places[a]):
+                step = converted[place.env]
+                if step is not None:
+                    step = self.normalizers[a][port].step(step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x)))
+                own.append(step)
+            agent.update(obs[a], actions[a], own)
+            following.append([None if step is None else step.obs for step in own])
+        return following
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if tensor.is_floating_point():
+            return tensor.to(self.device, self.dtype)
+        return tensor if self.device == "cpu" else tensor.to(self.device)
+
+    def _look_for_failures(self) -> None:
+        for a, agent in enumerate(self.agents):
+            for member in (~agent.finite).nonzero().flatten().tolist():
+                if member not in self.failures:
+                    self.failures[member] = f"agent {a}: the loss or its gradient is not a finite number"
+                    self.watcher.failed(member, self.frames[0], self.failures[member])
+
+
+class _Tracker:
+    """Returns and lengths of the running episodes of one environment, `[M, rows]`."""
+
+    def __init__(self, e: int, layout: Layout, members: int):
+        self.env, self.rows = e, layout.rows[e]
+        self.total = np.zeros((members, self.rows))
+        self.length = np.zeros((members, self.rows), np.int64)
+        self.bodies = {
+            row: (place.agent, body)
+            for own in layout.places
+            for place in own
+            if place.env == e
+            for body, row in enumerate(place.rows)
+        }
+
+    def add(self, step: Step, tick: int) -> list[Episode]:
+        """The episodes that this step ended, in the order of members and rows."""
+        return [episode for _, episode in self.add_rows(step, tick)]
+
+    def add_rows(self, step: Step, tick: int) -> list[tuple[int, Episode]]:
+        """Likewise, each with its row."""
+        self.total += step.reward
+        self.length += 1
+        done = step.done
+        if not done.any():
+            return []
+        ended = []
+        for m, row in zip(*(i.tolist() for i in done.nonzero()), strict=True):
+            agent, body = self.bodies[row]
+            end = "terminated" if step.terminated[m, row] else "truncated"
+            total, length = float(self.total[m, row]), int(self.length[m, row])
+            ended.append((row, Episode(m, tick * self.rows, agent, self.env, body, total, length, end)))
+        self.total[done] = 0.0
+        self.length[done] = 0
+        return ended
+
+
+def evaluation_seeds(session: Session, env: int, copies: int) -> list[int]:
+    """The seeds of the sub-environments of a session's own evaluations."""
+    return _integers(session.seeds("evaluation", env), copies)
+
+
+def _integers(seed: np.random.SeedSequence, count: int) -> list[int]:
+    """`count` distinct-looking seeds in [0, 2**31), as environments take them."""
+    return (seed.generate_state(count) >> 1).tolist()
+
+
+def resolve_device(device: str) -> str:
+    """"auto" is CUDA where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _component(agent: AgentSpec, kind: str) -> Any:
+    """The class that a spec names as the agent's algorithm, memory or net; None where it names none."""
+    hyper = getattr(agent, kind)
+    if hyper is None:
+        return None
+    registry = REGISTRIES[kind]
+    return registry.find(getattr(hyper, registry.selector))
+
+
+def _closed(hyper: Any, end: int) -> Any:
+    """The hyperparameters with every open end_step of a schedule set to the end of the training."""
+    if not isinstance(hyper, Hyper):
+        return NamedHyper() if hyper is None else hyper
+    changes: dict[str, Any] = {}
+    for name in type(hyper).model_fields:
+        value = getattr(hyper, name)
+        if isinstance(value, Schedule) and value.end_step is None:
+            changes[name] = value.model_copy(update={"end_step": max(end, value.start_step + 1)})
+        elif isinstance(value, Hyper):
+            changes[name] = _closed(value, end)
+    return hyper.model_copy(update=changes)
+
+
+def _port(spaces: Spaces, bodies: int) -> Port:
+    from gymnasium.spaces import Discrete
+
+    action = spaces.action_space
+    obs_size = int(np.prod(spaces.obs_space.shape))
+    if isinstance(action, Discrete):
+        return Port(obs_size, int(action.n), True, bodies)
+    return Port(obs_size, int(np.prod(action.shape)), False, bodies)
+
+
+def _to_env(space: Box | Discrete) -> Callable[[torch.Tensor], np.ndarray]:
+    """From an agent's actions `[M, B]` or `[M, B, A]` to the environment's.
+
+    Agents act in [-1, 1] on every bounded dimension, whatever the environment's units.
+    """
+    from gymnasium.spaces import Discrete
+
+    if isinstance(space, Discrete):
+        return lambda action: action.cpu().numpy()
+    bounded = np.isfinite(space.low) & np.isfinite(space.high)
+    low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
+    shape = space.shape
+
+    def convert(action: torch.Tensor) -> np.ndarray:
+        array = action.cpu().numpy().reshape(*action.shape[:2], *shape)
+        scaled = low + (np.clip(array, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        return np.where(bounded, scaled, array).astype(np.float32)
+
+    return convert
