@@ -1,0 +1,62 @@
+"""Environments: `describe(spec)` says what one is, `make(spec, seeds)` runs it. A new backend is a line in BACKENDS."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from slmx.env.spec import EnvSpec, WrapperSpec
+from slmx.errors import SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from slmx.env.base import Env, Spaces
+
+# In the order in which "auto" asks them; imported when asked.
+BACKENDS = {
+    "envpool": "slmx.env.envpool:EnvpoolEnv",
+    "gymnasium": "slmx.env.gymnasium:GymnasiumEnv",
+}
+
+__all__ = ["BACKENDS", "EnvSpec", "WrapperSpec", "choose", "describe", "make"]
+
+
+def describe(spec: EnvSpec) -> Spaces:
+    """The backend, spaces and limits of an environment, without running it (and without torch).
+
+    Raises SpecError for an unknown id, with the nearest known one, and for what the environment cannot be run with.
+    """
+    spaces = choose(spec).describe(spec)
+    if spec.normalize_obs and spaces.obs_space.dtype.kind == "u":
+        raise SpecError("normalize_obs", "images are scaled by the network, not normalised")
+    return spaces
+
+
+def make(spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1) -> Env:
+    """An environment with one copy per seed. seeds: int `[M, copies]` in [0, 2**31). threads: of the backend."""
+    return choose(spec)(spec, seeds, render_mode, threads)
+
+
+def choose(spec: EnvSpec) -> type[Env]:
+    """The class that runs the environment: the named backend, or the first that has the id and takes the other keys."""
+    for path, wrong in spec.conflicts().items():
+        raise SpecError(path, wrong)
+    every = {name: _load(path) for name, path in BACKENDS.items()}
+    having = {name: kind for name, kind in every.items() if kind.has(spec.name)}
+    if spec.backend == "auto" and having:
+        return next((kind for kind in having.values() if kind.takes(spec)), next(iter(having.values())))
+    if spec.backend in having:
+        return having[spec.backend]
+    if having:
+        raise SpecError("name", f'the backend "{spec.backend}" has no "{spec.name}"', f"known to: {', '.join(having)}")
+    asked = every.values() if spec.backend == "auto" else [every[spec.backend]]
+    known = {name for kind in asked for name in kind.names()}
+    versions = [name for name in known if name.rpartition("-v")[0] == spec.name.rpartition("-v")[0] != ""]
+    newest = sorted(versions, key=lambda name: int(name.rpartition("-v")[2]))[-1:]
+    raise SpecError("name", f'unknown environment "{spec.name}"', did_you_mean(spec.name, newest or known))
+
+
+def _load(path: str) -> type[Env]:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

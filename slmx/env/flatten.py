@@ -1,0 +1,68 @@
+"""Observations as flat float32 vectors, whole batches at once; images stay images.
+
+Discrete becomes one-hot; Dict and Tuple are concatenated in the order of the space, as `gymnasium.spaces.flatten` does
+for a single observation. Actions are Discrete or one flat vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import Space, spaces
+
+from slmx.errors import SpecError
+
+
+def is_image(space: Space) -> bool:
+    """Whether an observation is kept as it is: uint8 with two axes or more."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) >= 2
+
+
+def flat_obs_space(space: Space) -> spaces.Box:
+    """The space of flattened observations, without bounds: envpool's are wrong for Box2D and dm_control."""
+    if is_image(space):
+        return spaces.Box(0, 255, space.shape, np.uint8)
+    return spaces.Box(-np.inf, np.inf, (_width(space),), np.float32)
+
+
+def flat_action_space(space: Any) -> spaces.Discrete | spaces.Box:
+    """The space of actions as agents see it: Discrete from 0, or a Box with one axis."""
+    if isinstance(space, spaces.Discrete):
+        return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
+        return spaces.Box(space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32), dtype=np.float32)
+    raise SpecError("name", f"its action space {space} is neither Discrete nor a Box of real numbers")
+
+
+def flatten(space: Space, batch: Any) -> np.ndarray:
+    """A batch of observations `[N, ...]` of `space`: float32 `[N, D]`, or uint8 images. Always a copy."""
+    if is_image(space):
+        return np.array(batch)
+    return np.concatenate(_columns(space, batch), axis=1, dtype=np.float32, casting="same_kind")
+
+
+def _width(space: Space) -> int:
+    if isinstance(space, spaces.Dict):
+        return sum(_width(part) for part in space.spaces.values())
+    if isinstance(space, spaces.Tuple):
+        return sum(_width(part) for part in space.spaces)
+    if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete):
+        return spaces.flatdim(space)
+    raise SpecError("name", f"observations of {space} cannot be flattened", "wrap it so that it emits numbers")
+
+
+def _columns(space: Space, batch: Any) -> list[np.ndarray]:
+    if isinstance(space, spaces.Dict):
+        return [column for key, part in space.spaces.items() for column in _columns(part, batch[key])]
+    if isinstance(space, spaces.Tuple):
+        parts = zip(space.spaces, batch, strict=True)
+        return [column for part, values in parts for column in _columns(part, values)]
+    values = np.asarray(batch)
+    values = values.reshape(len(values), -1)
+    if isinstance(space, spaces.Discrete):
+        return [values - space.start == np.arange(space.n)]
+    if isinstance(space, spaces.MultiDiscrete):
+        places = zip(values.T, space.start.ravel(), space.nvec.ravel(), strict=True)
+        return [value[:, None] - start == np.arange(count) for value, start, count in places]
+    return [values]

@@ -1,0 +1,170 @@
+"""Environments of gymnasium: any registered id, and classes of one's own."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import EnvSpec as Registration
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.error import DependencyNotInstalled
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from slmx.env.base import Env, Spaces
+from slmx.env.flatten import flat_action_space, flat_obs_space, flatten
+from slmx.env.spec import EnvSpec
+from slmx.errors import SpecError, did_you_mean
+
+UNFIT_WRAPPERS = {
+    "Autoreset": "episodes are reset here already",
+    "NormalizeObservation": 'its statistics are neither saved nor frozen; use "normalize_obs"',
+    "NormalizeReward": 'its statistics are neither saved nor frozen; use "normalize_reward"',
+}
+
+
+class GymnasiumEnv(Env):
+    """Copies in one process, stepped one after the other.
+
+    Dict, Tuple, Discrete and MultiBinary observations are flattened (see slmx/env/flatten.py). A class of one's own
+    must draw its randomness from `self.np_random`, as gymnasium asks, to repeat under a seed.
+    """
+
+    backend = "gymnasium"
+
+    def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
+        super().__init__(spec, seeds, render_mode, threads)
+        registration = _registration(spec)
+        make_one = partial(_make_one, spec, registration, render_mode)
+        self._vector = SyncVectorEnv([make_one] * seeds.size, copy=False, autoreset_mode=AutoresetMode.DISABLED)
+        self._seeds: list[int | None] | None = seeds.ravel().tolist()
+        self._raw_obs_space = self._vector.single_observation_space
+        space = self._vector.single_action_space
+        self._action_start = getattr(space, "start", 0)
+        self._raw_action = tuple(space.shape or ()), space.dtype
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return list(gymnasium.registry)
+
+    @classmethod
+    def has(cls, name: str) -> bool:
+        return ":" in name or name in gymnasium.registry
+
+    @classmethod
+    def takes(cls, spec: EnvSpec) -> bool:
+        return True
+
+    @classmethod
+    def describe(cls, spec: EnvSpec) -> Spaces:
+        registration = _registration(spec)
+        env = _make_one(spec, registration, None)
+        try:
+            return _spaces(spec, registration, env)
+        finally:
+            env.close()
+
+    def close(self) -> None:
+        self._vector.close()
+
+    def _begin(self) -> np.ndarray:
+        obs, _ = self._vector.reset(seed=self._seeds)
+        self._seeds = None
+        return flatten(self._raw_obs_space, obs)
+
+    def _advance(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        shape, dtype = self._raw_action
+        action = (action + self._action_start).astype(dtype, copy=False).reshape(-1, *shape)
+        obs, reward, terminated, truncated, _ = self._vector.step(action)
+        return flatten(self._raw_obs_space, obs), reward, terminated, truncated
+
+    def _restart(self, ended: np.ndarray) -> np.ndarray:
+        mask = np.zeros(self._vector.num_envs, np.bool_)
+        mask[ended] = True
+        obs, _ = self._vector.reset(options={"reset_mask": mask})
+        return flatten(self._raw_obs_space, obs)[ended, None]
+
+    def _picture(self) -> np.ndarray:
+        return np.asarray(self._vector.envs[0].render())
+
+
+def _spaces(spec: EnvSpec, registration: Registration, env: gymnasium.Env) -> Spaces:
+    return Spaces(
+        backend=GymnasiumEnv.backend,
+        obs_space=flat_obs_space(env.observation_space),
+        action_space=flat_action_space(env.action_space),
+        max_t=spec.max_t or registration.max_episode_steps,
+        reward_threshold=registration.reward_threshold,
+    )
+
+
+def _registration(spec: EnvSpec) -> Registration:
+    """How gymnasium makes the environment: as registered, or from an import path. SpecError where it cannot."""
+    module_name, colon, entry = spec.name.partition(":")
+    if colon:
+        module = _import(module_name, "name")
+        if hasattr(module, entry):
+            found = Registration(id=entry, entry_point=getattr(module, entry))
+        elif entry in gymnasium.registry:  # gymnasium's own way of writing an id that importing the module registers
+            found = gymnasium.registry[entry]
+        else:
+            raise SpecError("name", f'"{entry}" is not in {module_name}', did_you_mean(entry, vars(module)))
+    else:
+        found = gymnasium.registry[spec.name]
+    with _dependencies_named():
+        creator = load_env_creator(found.entry_point) if isinstance(found.entry_point, str) else found.entry_point
+    _check_call(creator, {**found.kwargs, **spec.kwargs}, "kwargs")
+    return found
+
+
+def _make_one(spec: EnvSpec, registration: Registration, render_mode: str | None) -> gymnasium.Env:
+    options = dict(spec.kwargs) if render_mode is None else {**spec.kwargs, "render_mode": render_mode}
+    with _dependencies_named():
+        env = gymnasium.make(registration, max_episode_steps=spec.max_t, disable_env_checker=True, **options)
+    for i, wrapper in enumerate(spec.wrappers):
+        name, options = (wrapper, {}) if isinstance(wrapper, str) else (wrapper.name, wrapper.model_extra or {})
+        kind = _wrapper_class(name, f"wrappers.{i}")
+        _check_call(kind, options, f"wrappers.{i}", env)
+        env = kind(env, **options)
+    return env
+
+
+@contextmanager
+def _dependencies_named() -> Iterator[None]:
+    try:
+        yield
+    except DependencyNotInstalled as error:
+        raise SpecError("name", str(error)) from error
+
+
+def _wrapper_class(name: str, path: str) -> Callable[..., gymnasium.Env]:
+    module_name, colon, entry = name.partition(":")
+    if name in UNFIT_WRAPPERS:
+        raise SpecError(path, f"{name} does not fit here", UNFIT_WRAPPERS[name])
+    module = _import(module_name, path) if colon else gymnasium.wrappers
+    entry = entry or name
+    if not hasattr(module, entry):
+        raise SpecError(path, f'unknown wrapper "{name}"', did_you_mean(entry, dir(module)))
+    return getattr(module, entry)
+
+
+def _import(name: str, path: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and fails by itself
+        raise SpecError(path, f'there is no module "{name}"') from error
+
+
+def _check_call(function: Any, kwargs: dict[str, Any], path: str, *args: Any) -> None:
+    """SpecError where a function does not take these arguments."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise SpecError(path, f"{function.__name__}: {error}") from error

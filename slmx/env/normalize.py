@@ -1,0 +1,142 @@
+"""Running normalisation of observations and rewards, each member by what it has seen itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from slmx.env.base import Step
+from slmx.env.spec import EnvSpec
+from slmx.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EPSILON = 1e-8  # both as in gymnasium.wrappers: under the root,
+PRIOR_COUNT = 1e-4  # and the weight of the prior mean 0 and variance 1
+
+
+class Moments:
+    """Mean and variance of one stream per member, in float64: `mean` and `var` `[M, *shape]`, `count` `[M]`."""
+
+    def __init__(self, members: int, shape: Sequence[int], device: torch.device | str):
+        self.mean = torch.zeros(members, *shape, dtype=torch.float64, device=device)
+        self.var = torch.ones_like(self.mean)
+        self.count = torch.full((members,), PRIOR_COUNT, dtype=torch.float64, device=device)
+
+    def update(self, values: Tensor, mask: Tensor | None = None) -> None:
+        """Count `values` `[M, N, *shape]`, or those of them where `mask` `[M, N]` is true (Chan et al. 1979).
+
+        A member without a counted value stays bitwise as it is, whatever the others have.
+        """
+        values = values.double()
+        per_member = (-1,) + (1,) * (values.ndim - 2)
+        if mask is None:
+            number = torch.full_like(self.count, values.shape[1])
+            mean = values.mean(1)
+            var = (values - mean[:, None]).square().mean(1)
+        else:
+            number = mask.sum(1).double()
+            chosen, divisor = mask.view(*mask.shape, *per_member[1:]), number.clamp(min=1).view(per_member)
+            mean = values.where(chosen, 0.0).sum(1) / divisor
+            var = (values - mean[:, None]).square().where(chosen, 0.0).sum(1) / divisor
+        total = self.count + number
+        share = (number / total).view(per_member)
+        rest = (self.count / total).view(per_member)
+        delta = mean - self.mean
+        self.mean = self.mean + delta * share
+        self.var = self.var + (var - self.var) * share + delta.square() * share * rest
+        self.count = total
+
+
+class Normalizer:
+    """Observations to mean 0 and variance 1, rewards by the deviation of the discounted return, then both clipped.
+
+    Rewards: `r / sqrt(var(G) + 1e-8)` where `G <- gamma * G + r` runs in every row and starts again after an episode's
+    end (as in baselines and Stable-Baselines3; gymnasium's NormalizeReward drops `G` one step earlier, before the last
+    reward of a terminated episode). Observations: every emitted one counts once, an episode's last and first included.
+    The statistics are updated before they are used. Nothing is reduced over members.
+
+    `active`: whether it does anything. `frozen`: if true, statistics stay as they are.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        members: int,
+        obs_shape: Sequence[int],
+        gamma: Tensor,
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ):
+        """gamma: the agent's discount `[M, 1]`. dtype: of what comes out; the statistics are float64."""
+        self._clip_obs, self._clip_reward = spec.clip_obs, spec.clip_reward
+        self._obs = Moments(members, obs_shape, device) if spec.normalize_obs else None
+        self._return = Moments(members, (), device) if spec.normalize_reward else None
+        self._gamma = gamma.double().to(device)
+        self._running_return = torch.zeros(members, 1, dtype=torch.float64, device=device)  # broadcasts to [M, B]
+        self._dtype = dtype
+        self.frozen = False
+
+    @property
+    def active(self) -> bool:
+        """Whether observations or rewards are changed at all."""
+        return any(part is not None for part in (self._obs, self._return, self._clip_obs, self._clip_reward))
+
+    def reset(self, obs: Tensor) -> Tensor:
+        """First observations `[M, B, *obs_shape]` of new episodes in every row: counted, then normalised."""
+        self._running_return = torch.zeros_like(self._running_return)
+        if self._obs and not self.frozen:
+            self._obs.update(obs)
+        return self.observe(obs)
+
+    def step(self, step: Step) -> Step:
+        """A step with everything in it counted, then normalised. The given step is left as it is."""
+        if not self.active:
+            return step
+        if not self.frozen:
+            self._count(step)
+        next_obs = self.observe(step.next_obs)
+        obs = next_obs if step.obs is step.next_obs else self.observe(step.obs)
+        return Step(obs, next_obs, self._scale(step.reward), step.terminated, step.truncated)
+
+    def observe(self, obs: Tensor) -> Tensor:
+        """Observations `[M, N, *obs_shape]` normalised with the statistics as they are, for evaluation."""
+        if self._obs:
+            root = (self._obs.var + EPSILON).sqrt()
+            obs = ((obs.double() - self._obs.mean[:, None]) / root[:, None]).to(self._dtype)
+        return obs if self._clip_obs is None else obs.clamp(-self._clip_obs, self._clip_obs)
+
+    def state(self) -> dict[str, Tensor]:
+        """The statistics, each `[M, ...]`: row i is member i's. Running returns are not in it: episodes start anew."""
+        parts = {"obs": self._obs, "return": self._return}
+        return {
+            f"{name}_{key}": getattr(moments, key).clone()
+            for name, moments in parts.items()
+            if moments
+            for key in ("mean", "var", "count")
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over statistics saved by `state`. ValueError where they are not of this kind or shape."""
+        own = self.state()
+        if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in state.items()}:
+            raise ValueError(f"statistics {sorted(state)} do not fit {sorted(own)}")
+        for key, value in state.items():
+            name, _, part = key.rpartition("_")
+            setattr(self._obs if name == "obs" else self._return, part, value.to(own[key], copy=True))
+
+    def _count(self, step: Step) -> None:
+        if self._obs:
+            self._obs.update(step.next_obs)
+            if step.obs is not step.next_obs:
+                self._obs.update(step.obs, step.done)
+        if self._return:
+            running = self._running_return * self._gamma + step.reward
+            self._return.update(running)
+            self._running_return = running.where(~step.done, 0.0)
+
+    def _scale(self, reward: Tensor) -> Tensor:
+        if self._return:
+            reward = (reward / (self._return.var + EPSILON).sqrt()[:, None]).to(self._dtype)
+        return reward if self._clip_reward is None else reward.clamp(-self._clip_reward, self._clip_reward)

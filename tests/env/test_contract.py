@@ -1,0 +1,415 @@
+"""One suite over every backend: shapes, exact successors, seeds, limits, and agreement between backends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.envs.box2d.lunar_lander import heuristic
+
+from slmx.env import EnvSpec, choose, describe, make
+from slmx.env.base import Env, Step
+from slmx.env.flatten import flat_obs_space, flatten
+from slmx.env.spec import WrapperSpec
+from slmx.errors import SpecError
+from tests.env.probes import Tally
+
+WALK = "tests.env.probes:Walk"
+CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "FrozenLake-v1"]
+CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
+CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
+CASES += [(WALK, "gymnasium")]
+OBS_SHAPES = {
+    "CartPole-v1": (4,),
+    "Acrobot-v1": (6,),
+    "Pendulum-v1": (3,),
+    "LunarLander-v3": (8,),
+    "LunarLanderContinuous-v3": (8,),
+    "FrozenLake-v1": (16,),
+    "MiniGrid-Empty-5x5-v0": (4 + 147 + 96,),
+    "HalfCheetah-v5": (17,),
+    WALK: (2 + 3 + 2 + 2 + 5,),
+}
+
+
+def spec(name: str, backend: str = "auto", **keys: object) -> EnvSpec:
+    return EnvSpec(name=name, backend=backend, max_frame=1000, **keys)
+
+
+def seeds(*shape: int, first: int = 0) -> np.ndarray:
+    return first + np.arange(math.prod(shape)).reshape(shape)
+
+
+def sample(env: Env, rng: np.random.Generator) -> np.ndarray:
+    """Uniformly random actions for every row."""
+    shape = (env.members, env.rows)
+    if isinstance(env.action_space, spaces.Discrete):
+        return rng.integers(env.action_space.n, size=shape)
+    space = env.action_space
+    return rng.uniform(space.low, space.high, (*shape, *space.shape)).astype(np.float32)
+
+
+def roll(env: Env, actions: np.ndarray) -> tuple[np.ndarray, list[Step]]:
+    """First observations and the steps that the actions `[T, M, B, ...]` lead to."""
+    first = env.reset()
+    return first, [env.step(action) for action in actions]
+
+
+def draw(env: Env, steps: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([sample(env, rng) for _ in range(steps)])
+
+
+def assert_same(one: Step, other: Step, at: object = ..., other_at: object = ...) -> None:
+    for key in ("obs", "next_obs", "reward", "terminated", "truncated"):
+        np.testing.assert_array_equal(getattr(one, key)[at], getattr(other, key)[other_at], err_msg=key)
+
+
+@pytest.mark.parametrize(("name", "backend"), CASES)
+def test_shapes_and_types(name: str, backend: str) -> None:
+    env = make(spec(name, backend), seeds(2, 3))
+    known = describe(spec(name, backend))
+    assert (env.backend, env.members, env.rows, env.slots) == (backend, 2, 3, 1) == (known.backend, 2, 3, known.slots)
+    assert env.obs_space == known.obs_space and env.action_space == known.action_space and env.max_t == known.max_t
+    assert env.obs_space.shape == OBS_SHAPES[name] and env.obs_space.dtype == np.float32
+    first, steps = roll(env, draw(env, 40))
+    assert first.shape == (2, 3, *OBS_SHAPES[name]) and first.dtype == np.float32
+    for step in steps:
+        assert step.obs.shape == step.next_obs.shape == first.shape
+        assert step.obs.dtype == step.next_obs.dtype == step.reward.dtype == np.float32
+        assert step.reward.shape == step.terminated.shape == step.truncated.shape == step.done.shape == (2, 3)
+        assert step.terminated.dtype == step.truncated.dtype == step.done.dtype == np.bool_
+        assert not (step.terminated & step.truncated).any()
+        assert (step.obs is step.next_obs) == (not step.done.any())
+        assert np.isfinite(step.obs).all() and np.isfinite(step.reward).all()
+        same = (step.obs == step.next_obs).all(-1)
+        assert same[~step.done].all()  # they differ only where an episode ended
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "backend"), CASES)
+def test_a_stream_depends_on_its_seed_alone(name: str, backend: str) -> None:
+    env = make(spec(name, backend, max_t=20), seeds(2, 3, first=7))
+    actions = draw(env, 50)
+    first, steps = roll(env, actions)
+    again, repeated = roll(make(spec(name, backend, max_t=20), seeds(2, 3, first=7), threads=2), actions)
+    np.testing.assert_array_equal(first, again)
+    for one, other in zip(steps, repeated, strict=True):
+        assert_same(one, other)
+    alone, kept = roll(make(spec(name, backend, max_t=20), np.array([[11]])), actions[:, 1:2, 1:2])
+    np.testing.assert_array_equal(first[1, 1], alone[0, 0])
+    for one, other in zip(steps, kept, strict=True):
+        assert_same(one, other, (1, 1), (0, 0))
+    if name not in ("FrozenLake-v1", "MiniGrid-Empty-5x5-v0"):  # which always begin in one place
+        assert len(np.unique(first.reshape(6, -1), axis=0)) == 6
+    assert any(step.done.any() for step in steps)
+
+
+@pytest.mark.parametrize(("name", "backend"), CASES)
+def test_arrays_already_given_out_never_change(name: str, backend: str) -> None:
+    env = make(spec(name, backend, max_t=4), seeds(1, 2))
+    kept, copies = [env.reset()], []
+    copies.append(kept[0].copy())
+    for action in draw(env, 12):
+        step = env.step(action)
+        kept += [step.obs, step.next_obs, step.reward, step.terminated, step.truncated]
+        copies += [array.copy() for array in kept[-5:]]
+    for array, copy in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+@pytest.mark.parametrize("name", [*CONTROL, WALK])
+def test_every_transition_is_that_of_the_environment_itself(name: str) -> None:
+    """gymnasium: the same environments stepped by hand, through terminations and truncations."""
+    env = make(spec(name, "gymnasium", max_t=60), seeds(2, 2))
+    actions = draw(env, 150)
+    first, steps = roll(env, actions)
+    ends = set()
+    for m, b in np.ndindex(2, 2):
+        if name == WALK:
+            from tests.env.probes import Walk
+
+            single: gymnasium.Env = gymnasium.wrappers.TimeLimit(Walk(), 60)
+        else:
+            single = gymnasium.make(name, max_episode_steps=60)
+        space = single.observation_space
+        flat = lambda obs, space=space: spaces.flatten(space, obs).astype(np.float32)
+        obs, _ = single.reset(seed=int(seeds(2, 2)[m, b]))
+        np.testing.assert_array_equal(first[m, b], flat(obs))
+        for action, step in zip(actions[:, m, b], steps, strict=True):
+            action = action + single.action_space.start if name != "Pendulum-v1" else action
+            obs, reward, terminated, truncated, _ = single.step(action)
+            np.testing.assert_array_equal(step.next_obs[m, b], flat(obs))
+            assert step.reward[m, b] == np.float32(reward)
+            assert step.terminated[m, b] == terminated and step.truncated[m, b] == (truncated and not terminated)
+            if terminated or truncated:
+                ends.add("terminated" if terminated else "truncated")
+                obs, _ = single.reset()
+            np.testing.assert_array_equal(step.obs[m, b], flat(obs))
+    assert ends == {
+        "CartPole-v1": {"terminated"} | (ends & {"truncated"}),
+        "Acrobot-v1": {"truncated"},
+        "Pendulum-v1": {"truncated"},
+    }.get(name, {"terminated", "truncated"})
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_cartpole_obeys_its_equations_across_episodes(backend: str) -> None:
+    """No invented transition: every successor follows from what was acted on, every end is beyond the bounds."""
+    env = make(spec("CartPole-v1", backend, max_t=30), seeds(3, 4))
+    obs, length, lengths = env.reset(), np.zeros((3, 4), int), []
+    for action in draw(env, 300):
+        step = env.step(action)
+        np.testing.assert_allclose(step.next_obs[..., 0], obs[..., 0] + 0.02 * obs[..., 1], atol=1e-6)
+        np.testing.assert_allclose(step.next_obs[..., 2], obs[..., 2] + 0.02 * obs[..., 3], atol=1e-6)
+        assert (np.sign(step.next_obs[..., 1] - obs[..., 1]) == 2 * action - 1).all()  # pushed as told
+        out = (np.abs(step.next_obs[..., 0]) > 2.4) | (np.abs(step.next_obs[..., 2]) > 12 * 2 * math.pi / 360)
+        np.testing.assert_array_equal(step.terminated, out)
+        length += 1
+        np.testing.assert_array_equal(step.truncated, (length == 30) & ~out)
+        assert (np.abs(step.obs[step.done]) <= 0.05).all()
+        assert (step.reward == 1).all()
+        lengths += length[step.done].tolist()
+        length[step.done] = 0
+        obs = step.obs
+    assert sum(lengths) + length.sum() == 300 * 12
+    assert min(lengths) >= 8 and max(lengths) == 30
+
+
+@pytest.mark.parametrize(("name", "backend"), CASES)
+def test_truncation_exactly_at_the_limit(name: str, backend: str) -> None:
+    env = make(spec(name, backend, max_t=5), seeds(2, 2))
+    assert env.max_t == describe(spec(name, backend, max_t=5)).max_t == 5
+    elapsed = np.zeros((2, 2), int)
+    env.reset()
+    for action in draw(env, 23):
+        step = env.step(action)
+        elapsed += 1
+        np.testing.assert_array_equal(step.truncated, (elapsed == 5) & ~step.terminated)
+        elapsed[step.done] = 0
+    env.reset()  # begins anew everywhere, the clocks too
+    for t, action in enumerate(draw(env, 5), 1):
+        step = env.step(action)
+        assert not step.truncated.any() or t == 5 or step.terminated.any()
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_a_terminal_state_at_the_limit_is_terminal(backend: str) -> None:
+    """envpool alone would call it a truncation, and learning would bootstrap from it."""
+    right = np.ones((1, 1), np.int64)
+    for seed in range(4):
+        env = make(spec("CartPole-v1", backend), np.array([[seed]]))
+        env.reset()
+        length = 1
+        while not env.step(right).done.all():
+            length += 1
+        env = make(spec("CartPole-v1", backend, max_t=length), np.array([[seed]]))
+        env.reset()
+        step = [env.step(right) for _ in range(length)][-1]
+        assert step.terminated.all() and not step.truncated.any()
+
+
+def test_the_own_limit_holds_by_default() -> None:
+    for backend in ("envpool", "gymnasium"):
+        env = make(spec("Pendulum-v1", backend), seeds(1, 2))
+        _, steps = roll(env, draw(env, 401))
+        assert [t for t, step in enumerate(steps, 1) if step.truncated.any()] == [200, 400]
+
+
+def test_lost_lives_do_not_begin_a_new_game(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make(spec("Breakout-v5", kwargs={"episodic_life": True}), seeds(1, 1))
+    assert env.backend == "envpool" and env.obs_space.shape == (4, 84, 84) and env.obs_space.dtype == np.uint8
+    lives, pool_step = [], env._pool.step
+    monkeypatch.setattr(
+        env._pool, "step", lambda *args: (out := pool_step(*args), lives.append(out[-1]["lives"][0]))[0]
+    )
+    first, steps = roll(env, np.ones((130, 1, 1), np.int64))
+    assert first.dtype == steps[0].obs.dtype == np.uint8
+    assert sum(step.terminated.sum() for step in steps) == 5
+    assert [b for a, b in zip(lives, lives[1:], strict=False) if a != b] == [4, 3, 2, 1, 0, 5]
+
+
+def play(env: Env, episodes: int, policy: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns of the first `episodes` episodes of every row: `[rows * episodes]`. Equal shares, so none is favoured."""
+    obs, total = env.reset(), np.zeros((env.members, env.rows))
+    returns: list[list[float]] = [[] for _ in range(env.rows)]
+    while min(map(len, returns)) < episodes:
+        step = env.step(policy(obs))
+        total += step.reward
+        for b in np.flatnonzero(step.done[0]):
+            returns[b].append(total[0, b])
+        total[step.done] = 0
+        obs = step.obs
+    return np.array([row[:episodes] for row in returns]).ravel()
+
+
+def assert_agree(one: np.ndarray, other: np.ndarray) -> None:
+    error = math.hypot(one.std() / math.sqrt(one.size), other.std() / math.sqrt(other.size))
+    assert abs(one.mean() - other.mean()) < 4 * error, (one.mean(), other.mean(), error)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("CartPole-v1", 19, 26), ("Acrobot-v1", -500, -480), ("Pendulum-v1", -1400, -1050)]
+)
+def test_random_returns_agree_between_backends(name: str, low: float, high: float) -> None:
+    returns = []
+    for backend in ("envpool", "gymnasium"):
+        env, rng = make(spec(name, backend), seeds(1, 16, first=100)), np.random.default_rng(3)
+        returns.append(play(env, {"CartPole-v1": 25}.get(name, 3), lambda _, env=env, rng=rng: sample(env, rng)))
+        assert low <= returns[-1].mean() <= high
+    assert_agree(*returns)
+
+
+def test_a_heuristic_lands_equally_well_on_both_backends() -> None:
+    """gymnasium's own controller: 235 +- 5 there, 238 +- 4 in envpool, over more episodes."""
+    continuous = gymnasium.make("LunarLander-v3")
+    returns = []
+    for backend in ("envpool", "gymnasium"):
+        policy = lambda obs: np.array([[heuristic(continuous, row) for row in obs[0]]])
+        returns.append(play(make(spec("LunarLander-v3", backend), seeds(1, 40)), 1, policy))
+        assert returns[-1].mean() > 200
+    assert_agree(*returns)
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_a_diverged_member_leaves_the_others_as_they_are(backend: str) -> None:
+    env = make(spec("LunarLanderContinuous-v3", backend), seeds(2, 2))
+    actions = draw(env, 60)
+    _, well = roll(env, actions)
+    actions[5:, 0] = np.nan
+    _, ill = roll(make(spec("LunarLanderContinuous-v3", backend), seeds(2, 2)), actions)
+    for one, other in zip(well, ill, strict=True):
+        assert_same(one, other, 1, 1)
+
+
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_continuous_actions_are_clipped_to_the_bounds(backend: str) -> None:
+    made = [make(spec("Pendulum-v1", backend), seeds(1, 2)) for _ in range(2)]
+    for env in made:
+        env.reset()
+    for size in (3.0, -7.0, np.inf):
+        one, other = (
+            env.step(np.full((1, 2, 1), value, np.float32)) for env, value in zip(made, (size, np.clip(size, -2, 2)))
+        )
+        assert_same(one, other)
+
+
+def test_actions_of_the_wrong_shape_are_refused() -> None:
+    env = make(spec("CartPole-v1"), seeds(2, 3))
+    env.reset()
+    with pytest.raises(ValueError, match=r"actions must be \(2, 3\)"):
+        env.step(np.zeros((3, 2), np.int64))
+
+
+@pytest.mark.parametrize("bad", [seeds(3), np.array([[-1]]), np.array([[2**31]]), np.zeros((0, 2), int)])
+def test_bad_seeds_are_refused(bad: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="seeds must be"):
+        make(spec("CartPole-v1"), bad)
+
+
+def test_slots_fill_the_rows_copy_by_copy() -> None:
+    env = Tally(spec("tally"), np.array([[2, 3, 4], [5, 6, 7]]))
+    assert (env.members, env.copies, env.slots, env.rows) == (2, 3, 2, 6)
+    obs = env.reset()
+    np.testing.assert_array_equal(obs[..., 0], [[2, 2, 3, 3, 4, 4], [5, 5, 6, 6, 7, 7]])
+    np.testing.assert_array_equal(obs[..., 1], [[0, 1] * 3] * 2)
+    action = np.arange(12).reshape(2, 6) % 5
+    even = obs[..., 0] % 2 == 0
+    age = np.zeros((2, 6))
+    for _ in range(7):
+        step = env.step(action)
+        age += 1
+        np.testing.assert_array_equal(step.next_obs[..., 2], age)
+        np.testing.assert_array_equal(step.reward, age * action)
+        np.testing.assert_array_equal(step.terminated, even & (age == 2))
+        np.testing.assert_array_equal(step.truncated, ~even & (age == 3))
+        age[step.done] = 0
+        np.testing.assert_array_equal(step.obs[..., 2], age)
+        np.testing.assert_array_equal(step.obs[..., :2], obs[..., :2])
+
+
+def test_flattening_is_gymnasiums() -> None:
+    space = gymnasium.make(describe_walk()).observation_space
+    space.seed(0)
+    singles = [space.sample() for _ in range(9)]
+    batch = gymnasium.vector.utils.concatenate(space, singles, gymnasium.vector.utils.create_empty_array(space, 9))
+    flat = flatten(space, batch)
+    assert flat.shape[1:] == flat_obs_space(space).shape
+    for row, single in zip(flat, singles, strict=True):
+        np.testing.assert_array_equal(row, spaces.flatten(space, single).astype(np.float32))
+
+
+def describe_walk() -> gymnasium.envs.registration.EnvSpec:
+    return gymnasium.envs.registration.EnvSpec(id="Walk", entry_point=WALK, disable_env_checker=True)
+
+
+def test_auto_prefers_envpool_and_falls_back() -> None:
+    assert choose(spec("CartPole-v1")).backend == "envpool"
+    assert choose(spec("CartPole-v1", kwargs={"sutton_barto_reward": True})).backend == "gymnasium"
+    assert choose(spec("CartPole-v1", wrappers=["TimeAwareObservation"])).backend == "gymnasium"
+    assert choose(spec("MountainCar-v0")).backend == "envpool"
+    assert choose(spec(WALK)).backend == "gymnasium"
+    assert choose(spec("gymnasium:CartPole-v1")).backend == "gymnasium"  # gymnasium's own way of naming a module
+
+
+def test_kwargs_and_wrappers_reach_the_environment() -> None:
+    wrappers = ["TimeAwareObservation", WrapperSpec(name="ClipReward", min_reward=-0.1, max_reward=0.1)]
+    env = make(spec("CartPole-v1", wrappers=wrappers, kwargs={"sutton_barto_reward": True}), seeds(1, 2))
+    assert env.obs_space.shape == (5,)
+    _, steps = roll(env, np.ones((12, 1, 2), np.int64))
+    assert {float(r) for step in steps for r in step.reward.ravel()} == {0.0, np.float32(-0.1)}
+    lake = make(spec("FrozenLake-v1", "envpool", kwargs={"size": 8}), seeds(1, 1))
+    assert lake.obs_space.shape == (64,)
+    near, far = (make(spec(WALK, kwargs={"stride": stride}), seeds(1, 1)) for stride in (0.0, 1.0))
+    assert (near.reset() == far.reset()).all()
+    assert (near.step(np.ones((1, 1), int)).obs != far.step(np.ones((1, 1), int)).obs).any()
+
+
+@pytest.mark.parametrize(
+    ("keys", "path", "says"),
+    [
+        ({"name": "CartPole-v7"}, "name", 'did you mean "CartPole-v1"'),
+        ({"name": "Lunarlander-v3"}, "name", 'did you mean "LunarLander-v3"'),
+        ({"name": "Pong-v5", "backend": "gymnasium"}, "name", "known to: envpool"),
+        ({"name": "nowhere.at_all:Env"}, "name", 'no module "nowhere.at_all"'),
+        ({"name": "tests.env.probes:Wolk"}, "name", 'did you mean "Walk"'),
+        ({"name": "tests.env.probes:Strange", "kwargs": {"which": "obs"}}, "name", "cannot be flattened"),
+        ({"name": "tests.env.probes:Strange", "kwargs": {"which": "action"}}, "name", "neither Discrete nor a Box"),
+        ({"name": "tests.env.probes:Strange"}, "kwargs", "missing a required argument: 'which'"),
+        ({"name": "JobShop-v0"}, "name", "neither Discrete nor a Box"),
+        ({"name": "Go9x9-v1"}, "name", "several players"),
+        ({"name": "CartPole-v1", "kwargs": {"gravity": 1}}, "kwargs", "unexpected keyword argument 'gravity'"),
+        ({"name": "Pong-v5", "kwargs": {"stack_nun": 2}}, "kwargs.stack_nun", 'did you mean "stack_num"'),
+        ({"name": "Pong-v5", "kwargs": {"stack_num": "2"}}, "kwargs.stack_num", "must be of type int"),
+        ({"name": "CartPole-v1", "kwargs": {"max_episode_steps": 9}}, "kwargs.max_episode_steps", '"max_t"'),
+        ({"name": "CartPole-v1", "backend": "envpool", "wrappers": ["ClipReward"]}, "wrappers", '"gymnasium"'),
+        ({"name": "Pong-v5", "wrappers": ["ClipReward"]}, "wrappers", '"gymnasium"'),
+        ({"name": WALK, "backend": "envpool"}, "backend", '"gymnasium"'),
+        ({"name": "CartPole-v1", "wrappers": ["ClipRevard"]}, "wrappers.0", 'did you mean "ClipReward"'),
+        ({"name": "CartPole-v1", "wrappers": ["NormalizeReward"]}, "wrappers.0", '"normalize_reward"'),
+        ({"name": "CartPole-v1", "wrappers": [{"name": "ClipReward", "max": 1}]}, "wrappers.0", "argument 'max'"),
+        ({"name": "Pong-v5", "normalize_obs": True}, "normalize_obs", "images"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_where_it_stands(keys: dict, path: str, says: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        describe(EnvSpec(max_frame=1, **keys))
+    assert caught.value.path == path
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "backend"), [("LunarLander-v3", "envpool"), ("CartPole-v1", "gymnasium"), (WALK, "gymnasium")]
+)
+def test_a_picture(name: str, backend: str) -> None:
+    env = make(spec(name, backend), seeds(1, 1), render_mode="rgb_array")
+    env.reset()
+    picture = env.render()
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    env.close()
+    with pytest.raises(RuntimeError, match="render_mode"):
+        make(spec(name, backend), seeds(1, 1)).render()
