@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from slmx.dist import Categorical
 from slmx.lazy import torch
+from slmx.member.schedule import Schedule
 from slmx.member.streams import Streams
 
 
@@ -20,3 +21,12 @@ def boltzmann(q: torch.Tensor, temperature: torch.Tensor, streams: Streams) -> t
 
 
 EXPLORATIONS = {"epsilon_greedy": epsilon_greedy, "boltzmann": boltzmann}
+
+
+def explore_conflicts(action_policy: str, explore_var: float | Schedule) -> dict[str, str]:
+    """What is wrong with a pair of spec values, by key."""
+    if action_policy == "epsilon_greedy" and not explore_var <= 1:
+        return {"explore_var": "an epsilon is a probability, at most 1"}
+    if action_policy == "boltzmann" and not explore_var > 0:
+        return {"explore_var": "a temperature must be above 0"}
+    return {}

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from slmx import ops
 from slmx.algorithm.base import Algorithm
-from slmx.algorithm.exploration import EXPLORATIONS
+from slmx.algorithm.exploration import EXPLORATIONS, explore_conflicts
 from slmx.lazy import torch
 from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
 from slmx.member.schedule import Schedule
@@ -33,10 +33,13 @@ class SARSA(Algorithm):
         action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
         explore_var: Scheduled = Field(
             Schedule(name="linear_decay", start_val=1.0, end_val=0.05),
-            gt=0,
+            ge=0,
             description="epsilon, or the temperature of boltzmann",
         )
         time_horizon: Int = Field(32, ge=1, description="steps of each body per update")
+
+        def conflicts(self) -> dict[str, str]:
+            return explore_conflicts(self.action_policy, self.explore_var)
 
     def build(self) -> None:
         heads = [{"q": (port.action_size, 1.0)} for port in self.ports]

@@ -86,7 +86,7 @@ class Optimizer:
 
 
 class _AdamHyper(NamedHyper):
-    lr: Scheduled = Field(1e-3, gt=0, description="learning rate")
+    lr: Scheduled = Field(1e-3, ge=0, description="learning rate")
     beta1: PerMember = Field(0.9, ge=0, lt=1, description="decay of the mean of gradients")
     beta2: PerMember = Field(0.999, ge=0, lt=1, description="decay of the mean of squared gradients")
     eps: PerMember = Field(1e-8, gt=0, description="added to the root of the mean square")
@@ -135,7 +135,7 @@ class RMSprop(Optimizer):
     class Hyper(NamedHyper):
         """RMSprop, optionally with momentum."""
 
-        lr: Scheduled = Field(1e-2, gt=0, description="learning rate")
+        lr: Scheduled = Field(1e-2, ge=0, description="learning rate")
         alpha: PerMember = Field(0.99, ge=0, lt=1, description="decay of the mean of squared gradients")
         eps: PerMember = Field(1e-8, gt=0, description="added to the root of the mean square")
         momentum: PerMember = Field(0.0, ge=0, lt=1, description="share of the last step that is repeated")
@@ -158,7 +158,7 @@ class SGD(Optimizer):
     class Hyper(NamedHyper):
         """Stochastic gradient descent, optionally with momentum."""
 
-        lr: Scheduled = Field(1e-2, gt=0, description="learning rate")
+        lr: Scheduled = Field(1e-2, ge=0, description="learning rate")
         momentum: PerMember = Field(0.0, ge=0, lt=1, description="share of the last step that is repeated")
         weight_decay: PerMember = Field(0.0, ge=0, description="L2 penalty, added to the gradient")
 
