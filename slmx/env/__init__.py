@@ -1,4 +1,7 @@
-"""Environments: `describe(spec)` says what one is, `make(spec, seeds)` runs it. A new backend is a line in BACKENDS."""
+"""Environments: `describe(spec)` says what one is, `make(spec, seeds)` runs it.
+
+A new backend is a class under slmx/env/base.py's contract, a line in BACKENDS and a word in `EnvSpec.backend`.
+"""
 
 from __future__ import annotations
 

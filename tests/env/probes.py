@@ -61,7 +61,7 @@ class Strange(gymnasium.Env):
 
 
 class Tally(Env):
-    """A multi-agent backend: each copy has two slots, observes (seed, slot, time, sum of actions), ends after three steps."""
+    """A multi-agent backend: two slots a copy, observing (seed, slot, time, sum of actions); three steps an episode."""
 
     backend = "tally"
 
