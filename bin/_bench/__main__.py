@@ -1,0 +1,30 @@
+"""bin/bench: see arguments.py. Each bench is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+from arguments import parser
+
+if __name__ == "__main__":
+    asked = parser().parse_args()
+    if asked.command == "speed":
+        from speed import bench_speed
+
+        bench_speed(asked.only, asked.peers, asked.quick)
+    elif asked.command == "scores":
+        from scores import bench_scores
+
+        sys.exit(bench_scores(asked.only, asked.sessions, asked.jobs, asked.data))
+    elif asked.command == "memory":
+        from memory import bench_memory
+
+        bench_memory()
+    elif asked.command == "one":
+        from one import measure
+
+        measure(asked.setting, asked.frames)
+    else:
+        from scores import train_one
+
+        train_one(asked.file, asked.name, asked.sessions, asked.data)

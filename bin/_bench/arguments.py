@@ -1,0 +1,40 @@
+"""The command line of bin/bench."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def parser() -> argparse.ArgumentParser:
+    """speed, scores, memory; `one` and `train` are what they run in processes of their own."""
+    bench = argparse.ArgumentParser(prog="bin/bench", description="Measures the lab.")
+    commands = bench.add_subparsers(dest="command", required=True, metavar="{speed,scores,memory}")
+
+    speed = commands.add_parser("speed", help="frames a second on one core with one thread")
+    speed.add_argument("--peers", action="store_true", help="measure other libraries beside it, and print the ratios")
+    speed.add_argument("--quick", action="store_true", help="a glance: fewer frames, one round, CartPole, M = 1 and 16")
+    speed.add_argument("--only", default="*", metavar="PATTERN", help="such as 'DQN/*' or '*/CartPole-v1/16'")
+
+    scores = commands.add_parser("scores", help="train the shipped specs and compare their returns with the bars")
+    scores.add_argument("--only", default="*", metavar="PATTERN", help="names of specs, such as '*cartpole*'")
+    scores.add_argument("--sessions", type=int, default=16, metavar="N", help="seeds of each spec (16)")
+    scores.add_argument("--jobs", type=int, default=1, metavar="N", help="specs trained at the same time (1)")
+    scores.add_argument(
+        "--data", type=Path, default=ROOT / "data" / "scores", metavar="DIR", help="where runs are kept"
+    )
+
+    commands.add_parser("memory", help="peak resident memory of 64 members of PPO on CartPole")
+
+    one = commands.add_parser("one")
+    one.add_argument("setting", help="algorithm/environment/members")
+    one.add_argument("frames", type=int, help="per member")
+
+    train = commands.add_parser("train")
+    train.add_argument("file", type=Path)
+    train.add_argument("name")
+    train.add_argument("--sessions", type=int, required=True)
+    train.add_argument("--data", type=Path, required=True)
+    return bench

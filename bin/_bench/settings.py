@@ -1,0 +1,85 @@
+"""The hyperparameters of every contender of the speed bench. The peers import this too, so it does without slmx."""
+
+from __future__ import annotations
+
+from typing import Any
+
+GAMMA = 0.99
+HIDDEN = [64, 64]
+PPO = {
+    "envs": 8,
+    "horizon": 128,
+    "minibatch": 256,
+    "epochs": 4,
+    "lr": 3e-4,
+    "clip": 0.2,
+    "lam": 0.95,
+    "entropy": 0.01,
+    "value": 0.5,
+    "max_grad_norm": 0.5,
+}
+A2C = {"envs": 8, "horizon": 16, "lr": 7e-4, "lam": 0.95, "entropy": 0.01, "value": 0.5, "max_grad_norm": 0.5}
+DQN = {
+    "lr": 1e-3,
+    "memory": 10_000,
+    "batch": 64,
+    "train_every": 4,
+    "target_every": 500,
+    "learning_starts": 1000,
+    "explore": (1.0, 0.05, 5000),  # from, to, over so many frames
+    "max_grad_norm": 10.0,
+}
+
+
+def spec(algorithm: str, env: str, frames: int) -> dict[str, Any]:
+    """The spec of one contender, as a spec file has it."""
+    if algorithm == "DQN":
+        start, end, steps = DQN["explore"]
+        schedule = {"name": "linear_decay", "start_val": start, "end_val": end, "start_step": 0, "end_step": steps}
+        agent = {
+            "algorithm": {
+                "name": "DQN",
+                "gamma": GAMMA,
+                "explore_var": schedule,
+                "update_frequency": DQN["target_every"],
+                "training_start_step": DQN["learning_starts"],
+                "training_frequency": DQN["train_every"],
+            },
+            "memory": {"name": "Replay", "max_size": DQN["memory"], "batch_size": DQN["batch"]},
+            "net": _net("relu", DQN),
+        }
+        bodies = 1
+    else:
+        setting = {"PPO": PPO, "A2C": A2C}[algorithm]
+        learning = {
+            "name": algorithm,
+            "gamma": GAMMA,
+            "lam": setting["lam"],
+            "entropy_coef": setting["entropy"],
+            "val_loss_coef": setting["value"],
+            "time_horizon": setting["horizon"],
+        }
+        if algorithm == "PPO":
+            learning |= {
+                "clip_eps": PPO["clip"],
+                "minibatch_size": PPO["minibatch"],
+                "training_epoch": PPO["epochs"],
+            }
+        agent = {"algorithm": learning, "memory": {"name": "Rollout"}, "net": _net("tanh", setting)}
+        bodies = setting["envs"]
+    return {
+        "agent": [{"name": algorithm.lower(), **agent}],
+        "env": [{"name": env, "max_frame": frames}],
+        "body": {"product": "outer", "num": bodies},
+        "meta": {"max_session": 1, "eval_episode": 1, "threads": 1},
+    }
+
+
+def _net(activation: str, setting: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "MLP",
+        "hid_layers": HIDDEN,
+        "hid_layers_activation": activation,
+        "clip_grad_val": setting["max_grad_norm"],
+        "optim_spec": {"name": "Adam", "lr": setting["lr"]},
+    }

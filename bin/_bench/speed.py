@@ -1,0 +1,113 @@
+"""Frames a second: each measurement in a process of its own with one thread on one core; rounds interleaved, medians."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import statistics
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+from arguments import ROOT
+
+HERE = Path(__file__).parent
+PEERS = {"stable-baselines3": "stable-baselines3", "cleanrl": "CleanRL's loop"}
+PEER_PACKAGES = ["stable-baselines3>=2.7", "gymnasium[box2d]"]
+ENVS = ["CartPole-v1", "LunarLander-v3"]
+# Frames per member. DQN starts to learn after 1000, so all of its contenders run equally many.
+FRAMES = {
+    "PPO": {1: 102_400, 4: 51_200, 16: 20_480, 64: 10_240},
+    "A2C": {1: 102_400, 4: 51_200, 16: 20_480, 64: 10_240},
+    "DQN": {1: 10_000, 4: 10_000, 16: 10_000, 64: 10_000},
+}
+PEER_FRAMES = {"PPO": 30_720, "DQN": 10_000}
+
+
+def bench_speed(only: str, peers: bool, quick: bool) -> None:
+    """Measure and print the tables."""
+    members = [1, 16] if quick else [1, 4, 16, 64]
+    envs = ENVS[:1] if quick else ENVS
+    shrink = 4 if quick else 1
+    python = peer_python() if peers else None
+    contenders: dict[tuple[str, str, str], list[str]] = {}
+    for env in envs:
+        for algorithm, sizes in FRAMES.items():
+            for m in members:
+                setting = f"{algorithm}/{env}/{m}"
+                if fnmatch.fnmatch(setting, only):
+                    frames = max(sizes[m] // shrink, 4096)
+                    contenders[algorithm, env, str(m)] = [sys.executable, str(HERE), "one", setting, str(frames)]
+            measured = any(key[:2] == (algorithm, env) for key in contenders)
+            if python and measured and algorithm in PEER_FRAMES:
+                frames = max(PEER_FRAMES[algorithm] // shrink, 4096)
+                for peer in PEERS:
+                    contenders[algorithm, env, peer] = [
+                        str(python), str(HERE / "peers.py"), peer, algorithm, env, str(frames)
+                    ]  # fmt: skip
+    if not contenders:
+        sys.exit(f"nothing is called {only!r}; names are such as PPO/CartPole-v1/16")
+    rates: dict[tuple[str, str, str], list[float]] = {key: [] for key in contenders}
+    rounds = 1 if quick else 3
+    for r in range(rounds):
+        for n, (key, command) in enumerate(contenders.items(), 1):
+            progress(f"round {r + 1}/{rounds}, {n}/{len(contenders)}: {' '.join(key)}")
+            result = run_alone(command)
+            rates[key].append(result["frames"] / result["seconds"])
+    progress("")
+    print_tables(rates)
+
+
+def print_tables(rates: dict[tuple[str, str, str], list[float]]) -> None:
+    """A table per environment: frames a second, and the ratio to each peer that was measured beside it."""
+    median = {key: statistics.median(values) for key, values in rates.items()}
+    rounds = len(next(iter(rates.values())))
+    for env in dict.fromkeys(key[1] for key in rates):
+        print(f"\n{env}: frames/s on one core, one thread (median of {rounds}, lowest and highest)")
+        present = [peer for peer in PEERS if any(key[1:] == (env, peer) for key in rates)]
+        print(f"  {'':28}{'frames/s':>10}{'lowest':>10}{'highest':>10}" + "".join(f"{f'/ {p}':>21}" for p in present))
+        for algorithm, _, who in (key for key in rates if key[1] == env):
+            key = algorithm, env, who
+            name = f"{algorithm} {PEERS[who]}" if who in PEERS else f"{algorithm} slmx, M = {who}"
+            line = f"  {name:28}{median[key]:10,.0f}{min(rates[key]):10,.0f}{max(rates[key]):10,.0f}"
+            for peer in present:
+                other = median.get((algorithm, env, peer))
+                line += f"{f'{median[key] / other:.2f}' if other and who not in PEERS else '':>21}"
+            print(line)
+
+
+def run_alone(command: list[str]) -> dict[str, Any]:
+    """A command's last line of JSON, run on the last core that this process may use, with one thread."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    if sys.platform == "linux":
+        command = ["taskset", "--cpu-list", str(max(os.sched_getaffinity(0))), *command]
+    done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peer_python() -> Path:
+    """The interpreter of .venv-peers, made at first use with the same torch as the lab's."""
+    import torch
+
+    place = ROOT / ".venv-peers"
+    python = place / "bin" / "python"
+    if not (place / "set-up").exists():
+        progress("making .venv-peers with stable-baselines3")
+        venv.create(place, clear=True, with_pip=True)
+        pinned = f"torch=={torch.__version__.partition('+')[0]}"
+        subprocess.run([python, "-m", "pip", "install", "-qq", pinned, *PEER_PACKAGES], check=True)
+        (place / "set-up").touch()
+    return python
+
+
+def progress(text: str) -> None:
+    """Say on stderr what is being done, on one line where that is a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(text, file=sys.stderr, flush=True)
