@@ -190,11 +190,17 @@ class Program:
             for env in envs:
                 env.close()
 
-    def evaluate(self, episodes: int, seeds: Callable[[Session, int, int], Sequence[int]] | None = None) -> list[Evaluation]:
+    def evaluate(
+        self,
+        episodes: int,
+        seeds: Callable[[Session, int, int], Sequence[int]] | None = None,
+        see: Callable[[np.ndarray], None] | None = None,
+    ) -> list[Evaluation]:
         """`episodes` greedy episodes per member and port, each from an own seed; nothing is learned.
 
         One episode of every sub-environment counts, its first, so that short episodes are not favoured.
         `seeds(session, env, copies)`: the sub-environments' seeds, by default those of the session's evaluation.
+        `see`: is shown a picture `[H, W, 3]` of the first sub-environment before every step.
         """
         share = {e: self.space.share(e, s.slots) if s.slots > 1 else 1 for e, s in enumerate(self.spaces)}
         layout = self.space.with_counts(lambda a, e: episodes * share[e]).layout([s.slots for s in self.spaces])
@@ -205,21 +211,26 @@ class Program:
             for e, copies in enumerate(layout.copies)
         ]
         envs = [
-            make(env, seed, threads=self.spec.meta.threads) for env, seed in zip(self.spec.env, drawn, strict=True)
+            make(env, seed, "rgb_array" if see else None, threads=self.spec.meta.threads)
+            for env, seed in zip(self.spec.env, drawn, strict=True)
         ]
         try:
             for e, env in enumerate(envs):
-                result += self._evaluate(e, env, layout, drawn[e])
+                result += self._evaluate(e, env, layout, drawn[e], see)
         finally:
             for env in envs:
                 env.close()
         return result
 
-    def _evaluate(self, e: int, env: Env, layout: Layout, seeds: np.ndarray) -> list[Evaluation]:
+    def _evaluate(
+        self, e: int, env: Env, layout: Layout, seeds: np.ndarray, see: Callable[[np.ndarray], None] | None
+    ) -> list[Evaluation]:
         tracker = _Tracker(e, layout, self.members)
         first: dict[tuple[int, int], Episode] = {}
         emitted = env.reset()
         for tick in range(1, LONGEST_EPISODE + 1):
+            if see:
+                see(env.render())
             obs = self._observe(layout, e, emitted)
             actions = [agent.act(own, greedy=True) for agent, own in zip(self.agents, obs, strict=True)]
             step = env.step(layout.scatter(self._env_actions(actions))[e])

@@ -1,0 +1,159 @@
+"""What the lab shows: a live line while it trains, its results, a window, a film."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from slmx.lab import Run
+    from slmx.record import Recorder
+    from slmx.session import Program
+    from slmx.spec.model import Spec
+
+PLAIN_SECONDS = 5.0  # between lines where there is no terminal to redraw
+FRAMES_A_SECOND = 30
+
+
+class Display:
+    """The terminal during a training: one line that is redrawn, or plain lines every few seconds where it cannot be."""
+
+    def __init__(self, quiet: bool = False, verbose: bool = False, console: Console | None = None):
+        self.quiet, self.verbose = quiet, verbose
+        self.console = console or Console(highlight=False)
+        self._live: Live | None = None
+        self._started = self._printed = time.perf_counter()
+
+    def begin(self, spec: Spec, program: Program, directory: Path) -> None:
+        """Say what is about to be trained."""
+        if self.quiet:
+            return
+        envs = ", ".join(f"{e.name} ({s.backend})" for e, s in zip(spec.env, program.spaces, strict=True))
+        agents = ", ".join(getattr(agent.algorithm, "name", agent.name) for agent in spec.agent)
+        plural = "session" if program.members == 1 else "sessions"
+        self.console.print(
+            f"[bold]{spec.name}[/]: {agents} in {envs}, {program.members} {plural} x {sum(program.total_frames):,} frames"
+        )
+        self.console.print(f"[dim]{directory}[/]", soft_wrap=True)
+        self._started = self._printed = time.perf_counter()
+        if self.console.is_terminal and not self.verbose:
+            self._live = Live(console=self.console, refresh_per_second=8, transient=True)
+            self._live.start()
+
+    def progress(self, program: Program, recorder: Recorder) -> None:
+        """Show how far the training is."""
+        if self.quiet:
+            return
+        now = time.perf_counter()
+        done, total = sum(program.frames), sum(program.total_frames)
+        elapsed = max(now - self._started, 1e-9)
+        rate = done * program.members / elapsed
+        left = elapsed * (total - done) / max(done, 1)
+        mean = sum(recorder.means) / len(recorder.means) if recorder.means else math.nan
+        text = (
+            f"{100 * done / total:4.0f} %  frame {done:,} of {total:,}  {rate:,.0f} frames/s  "
+            f"return {'...' if math.isnan(mean) else f'{mean:.1f}'}  {clock(left)} left"
+        )
+        if program.failures:
+            text += f"  {len(program.failures)} failed"
+        if self._live:
+            self._live.update(Text(text))
+        elif self.verbose or now - self._printed >= PLAIN_SECONDS or done == total:
+            self._printed = now
+            self.console.print(text)
+
+    def end(self, interrupted: bool) -> None:
+        """Leave the live line."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+        if not self.quiet:
+            seconds = time.perf_counter() - self._started
+            self.console.print(f"{'interrupted' if interrupted else 'trained'} after {clock(seconds)}; drawing graphs")
+
+    def results(self, run: Run) -> None:
+        """A table of what each session reached."""
+        if self.quiet:
+            return
+        several = run.table[["agent", "env"]].drop_duplicates().shape[0] > 1
+        table = Table(box=None, pad_edge=False)
+        for column in ("session", *(("agent", "env") if several else ()), "state"):
+            table.add_column(column)
+        for column in ("final return", "return (training)", "strength", "speed", "stability"):
+            table.add_column(column, justify="right")
+        for _, row in run.table.iterrows():
+            identity = [str(row["session"]), *((str(row["agent"]), str(row["env"])) if several else ()), row["state"]]
+            final = f"{row['final_return']:.1f} ± {row['final_return_std']:.1f}"
+            numbers = [final if row["final_return"] == row["final_return"] else ""]
+            numbers += ["" if math.isnan(row[c]) else f"{row[c]:.1f}" for c in ("return_ma",)]
+            numbers += ["" if math.isnan(row[c]) else f"{row[c]:.2f}" for c in ("strength", "speed", "stability")]
+            table.add_row(*identity, *numbers)
+        self.console.print(table)
+        for _, row in run.table[run.table["state"] == "FAILED"].iterrows():
+            self.console.print(f"session {row['session']} FAILED at frame {row['frame']}: {row['reason']}")
+        done = run.table[run.table["state"] != "FAILED"]["final_return"].dropna()
+        if len(done):
+            spread = f" ± {done.std():.1f}" if len(done) > 1 else ""
+            self.console.print(f"final return over sessions: [bold]{done.mean():.1f}[/]{spread}")
+        self.console.print(f"graphs, tables and models: {run.directory}", soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them: `42s`, `3m07s`, `2h05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+class Window:
+    """Pictures in a window, at the pace of a film."""
+
+    def __init__(self) -> None:
+        import pygame
+
+        self.pygame, self.surface, self.pace = pygame, None, pygame.time.Clock()
+        pygame.display.init()
+
+    def show(self, picture: np.ndarray) -> None:
+        """Show a picture `[H, W, 3]`, uint8."""
+        if self.surface is None:
+            self.surface = self.pygame.display.set_mode((picture.shape[1], picture.shape[0]))
+        self.pygame.event.pump()
+        self.surface.blit(self.pygame.surfarray.make_surface(picture.swapaxes(0, 1)), (0, 0))
+        self.pygame.display.flip()
+        self.pace.tick(FRAMES_A_SECOND)
+
+    def close(self) -> None:
+        """Close the window."""
+        self.pygame.display.quit()
+
+
+class Film:
+    """Pictures in a video file (the format follows from its ending: .mp4)."""
+
+    def __init__(self, path: Path):
+        import imageio.v2 as imageio
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # the encoder wants even sizes: macro_block_size pads the last row or column
+        self.writer = imageio.get_writer(path, fps=FRAMES_A_SECOND, macro_block_size=2, ffmpeg_log_level="error")
+
+    def show(self, picture: np.ndarray) -> None:
+        """Append a picture `[H, W, 3]`, uint8."""
+        self.writer.append_data(picture)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self.writer.close()

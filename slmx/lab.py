@@ -1,0 +1,263 @@
+"""The lab: runs a spec in a mode, and leaves its record."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from slmx.errors import SlmxError
+from slmx.record import Recorder, make_directory, write_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from slmx.display import Display
+    from slmx.env.base import Spaces
+    from slmx.session import Evaluation, Program, Session
+    from slmx.spec.model import EnvSpec, Spec
+
+RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
+DEV_FRAMES = 5000
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left: its directory, a row per session, agent and environment, and whether it was interrupted."""
+
+    directory: Path
+    table: pd.DataFrame
+    interrupted: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether no session came to its end."""
+        return not self.interrupted and bool((self.table["state"] == "FAILED").all())
+
+
+def train(
+    spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, check: bool = False, display: Display | None = None
+) -> Run:
+    """Train all sessions of one trial as one program; write tables, models and graphs under `data`.
+
+    `check` looks at every update for numbers that are not finite. Ctrl-C ends the training and keeps what there is.
+    """
+    from slmx.analysis.analyze import analyze
+    from slmx.analysis.files import read_table
+    from slmx.display import Display
+    from slmx.session import Program, Session
+
+    sessions = [Session(spec, 0, index) for index in range(spec.meta.max_session)]
+    program = Program(sessions)
+    display = display or Display(quiet)
+    directory = make_directory(data, spec.name)
+    trial = directory / "trial_0"
+    trial.mkdir()
+    fitness = {env.name: standard(env, spaces) for env, spaces in zip(spec.env, program.spaces, strict=True)}
+    backends = [spaces.backend for spaces in program.spaces]
+    for place in (directory, trial):
+        write_spec(place, spec, backends, fitness)
+    display.begin(spec, program, directory)
+    recorder = Recorder(trial, sessions)
+    recorder.open_ports(program)
+    program.watcher = recorder
+    interrupted = False
+    try:
+        program.run(lambda p: display.progress(p, recorder), check)
+    except KeyboardInterrupt:
+        interrupted = True
+    display.end(interrupted)
+    recorder.close(program, not interrupted)
+    analyze(directory, graphs=graphs)
+    run = Run(directory, read_table(trial / "trial.csv"), interrupted)
+    display.results(run)
+    return run
+
+
+def dev(spec: Spec, data: Path, quiet: bool = False) -> Run:
+    """A short look at one session: a few thousand frames, every table row shown, every update checked."""
+    from slmx.display import Display
+
+    envs = [env.model_copy(update={"max_frame": min(env.max_frame, DEV_FRAMES)}) for env in spec.env]
+    meta = {"max_session": 1, "log_frequency": max(1, min(env.max_frame for env in envs) // 20), "eval_episode": 3}
+    short = spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
+    run = train(short, data, quiet, check=True, display=Display(quiet, verbose=True))
+    if has_screen() and not run.failed:
+        enjoy(run.directory, episodes=1, render="human")
+    return run
+
+
+@dataclass(frozen=True)
+class Played:
+    """Greedy episodes of a saved model, and whether they repeat the evaluation at the end of its training."""
+
+    session: int
+    evaluations: list[Evaluation]
+    stored: list[float] | None
+
+    @property
+    def returns(self) -> list[float]:
+        return [evaluation.total for evaluation in self.evaluations]
+
+
+def enjoy(
+    directory: Path,
+    episodes: int | None = None,
+    session: int | None = None,
+    seed: int | None = None,
+    render: str | None = None,
+    video: Path | None = None,
+) -> Played:
+    """Play a saved model greedily.
+
+    `directory`: of a run or a trial. By default the first session that was not a failure, with the seeds and the number of
+    episodes of its final evaluation, whose returns it then repeats exactly; `seed` draws others.
+    """
+    from slmx.session import Program, Session, evaluation_seeds
+
+    trial = find_trial(directory)
+    spec, states = read_trial(trial)
+    models = {path.stem.removeprefix("session_"): path for path in (trial / "model").glob("session_*.safetensors")}
+    chosen = next((s["session"] for s in states if str(s["session"]) in models), None) if session is None else session
+    if chosen is None or str(chosen) not in models:
+        raise SlmxError(f"{trial}: no model of session {chosen}; there are: {', '.join(sorted(models)) or 'none'}")
+    program = Program([Session(spec, int(trial.name.removeprefix("trial_")), chosen)])
+    program.load([read_model(models[str(chosen)])])
+    program.tick = max(program.ticks)
+    count = episodes or spec.meta.eval_episode
+
+    def draw(own: Session, env: int, copies: int) -> Sequence[int]:
+        if seed is None:
+            return evaluation_seeds(own, env, copies)
+        return (np.random.SeedSequence([seed, env]).generate_state(copies) >> 1).tolist()
+
+    if render or video:
+        evaluations = _show(program, count, draw, render, video)
+    else:
+        evaluations = program.evaluate(count, draw)
+    stored = stored_returns(trial, chosen) if seed is None and count == spec.meta.eval_episode else None
+    return Played(chosen, evaluations, stored)
+
+
+def _show(
+    program: Program, count: int, draw: Callable[[Session, int, int], Sequence[int]], render: str | None, video: Path | None
+) -> list[Evaluation]:
+    """Play one episode after another, before the eyes of a viewer."""
+    from slmx.display import Film, Window
+
+    viewers = [*([Window()] if render == "human" else []), *([Film(video)] if video else [])]
+
+    def see(picture: np.ndarray) -> None:
+        for viewer in viewers:
+            viewer.show(picture)
+
+    evaluations = []
+    try:
+        for i in range(count):
+            one = lambda own, env, copies, i=i: draw(own, env, count * copies)[i * copies : (i + 1) * copies]
+            evaluations += program.evaluate(1, one, see)
+    finally:
+        for viewer in viewers:
+            viewer.close()
+    return evaluations
+
+
+def standard(env: EnvSpec, spaces: Spaces) -> dict[str, Any]:
+    """The fitness standard of an environment: the lab's table's, or measured.
+
+    An environment that the table does not know has its random return measured, and the reward threshold with which it is
+    registered, if any, as its standard.
+    """
+    import json
+
+    table = json.loads(resources.files("slmx").joinpath("specs/_fitness.json").read_text())
+    if env.name in table:
+        return table[env.name]
+    mean = random_return(env, spaces)
+    threshold = spaces.reward_threshold
+    known = threshold is not None and threshold > mean
+    source = f"random: mean of {RANDOM_EPISODES} episodes, measured before the training; standard: " + (
+        "the registered reward threshold" if known else "none known, so there is no strength"
+    )
+    return {"rand_return": mean, "std_return": threshold if known else None, "std_frame": None, "source": source}
+
+
+def random_return(env: EnvSpec, spaces: Spaces) -> float:
+    """The mean return of uniformly random actions, over one episode each of RANDOM_EPISODES copies."""
+    from gymnasium.spaces import Discrete
+
+    from slmx.env import make
+    from slmx.session import LONGEST_EPISODE
+
+    rng = np.random.default_rng(0)
+    running = make(env, rng.integers(2**31, size=(1, RANDOM_EPISODES)))
+    shape = (1, running.rows, *spaces.action_space.shape)
+    total, open_ = np.zeros((1, running.rows)), np.ones((1, running.rows), bool)
+    try:
+        running.reset()
+        for _ in range(LONGEST_EPISODE):
+            if isinstance(spaces.action_space, Discrete):
+                action = rng.integers(spaces.action_space.n, size=shape)
+            else:
+                low, high = np.maximum(spaces.action_space.low, -1e3), np.minimum(spaces.action_space.high, 1e3)
+                action = rng.uniform(low, high, size=shape).astype(np.float32)
+            step = running.step(action)
+            total += step.reward * open_
+            open_ &= ~step.done
+            if not open_.any():
+                break
+    finally:
+        running.close()
+    return float(total.mean())
+
+
+def find_trial(directory: Path) -> Path:
+    """The trial's directory in a run's directory (its first), or the directory itself."""
+    for place in (directory, directory / "trial_0"):
+        if (place / "sessions.json").is_file():
+            return place
+    raise SlmxError(f"{directory}: no trained model here; expected the directory of a run, data/NAME_TIME, or of its trial")
+
+
+def read_trial(trial: Path) -> tuple[Spec, list[dict[str, Any]]]:
+    """The resolved spec and the sessions of a trial."""
+    from slmx.analysis.files import read_json
+    from slmx.spec.dump import restore
+
+    return restore(read_json(trial / "spec.json")["spec"]), read_json(trial / "sessions.json")
+
+
+def read_model(path: Path) -> dict[str, Any]:
+    """The tensors of a model file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SlmxError(f"{path}: not a model file: {error}") from error
+
+
+def stored_returns(trial: Path, session: int) -> list[float] | None:
+    """The returns of a session's final evaluation, in order; None where there was none."""
+    import csv
+
+    path = trial / f"eval_{session}.csv"
+    if not path.exists():
+        return None
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    last = max((int(row["frame"]) for row in rows), default=math.nan)
+    return [float(row["return"]) for row in rows if int(row["frame"]) == last] or None
+
+
+def has_screen() -> bool:
+    """Whether a window could be opened."""
+    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
