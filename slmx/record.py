@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from slmx.errors import SlmxError
+from slmx.spec.dump import dump
 
 if TYPE_CHECKING:
     from slmx.session import Episode, Evaluation, Program, Session
@@ -77,7 +78,7 @@ def _git_sha() -> str | None:
 
 def write_spec(directory: Path, spec: Spec, backends: Sequence[str], fitness: dict[str, Any]) -> None:
     """The resolved spec with all it takes to run it again and to judge it years later."""
-    content = {"spec": spec.model_dump(mode="json"), "backend": list(backends), "fitness": fitness, **provenance()}
+    content = {"spec": dump(spec), "backend": list(backends), "fitness": fitness, **provenance()}
     write_json(directory / "spec.json", content)
 
 

@@ -135,9 +135,9 @@ class Algorithm:
         return means | {name: value.flatten().tolist() for name, value in self.settings().items()}
 
     def settings(self) -> dict[str, torch.Tensor]:
-        """Numbers `[M, 1]` that may change over time, as they are now."""
+        """Numbers `[M, 1]` that change over time, as they are now."""
         self.schedule()
-        return {} if self.optim is None else {"lr": self.optim.hp.lr}
+        return {} if self.optim is None else {"opt_step": self.optim.steps, "lr": self.optim.hp.lr}
 
     @property
     def finite(self) -> torch.Tensor:

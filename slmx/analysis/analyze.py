@@ -1,8 +1,9 @@
 """From the files of a run to its tables and graphs: trial.csv, experiment.csv, session and trial graphs.
 
-Failed sessions: trial.csv shows their state and reason and no numbers. In a mean over a trial's sessions each stands with
-the floor of `fitness.fill_failed` (0 or the worst finished session, whichever is less), so it makes the trial worse and
-never drops out; `sessions` and `failed` of experiment.csv say how many there were. A trial is FAILED if all of them are.
+Failed sessions: trial.csv shows their state and reason and no numbers. In a mean over a trial's sessions each stands
+with the floor of `fitness.fill_failed` (0 or the worst finished session, whichever is less), so it can only make the
+trial worse and never drops out; `sessions` and `failed` of experiment.csv say how many there were. A trial is FAILED if
+all of them are.
 """
 
 from __future__ import annotations
@@ -16,11 +17,9 @@ import pandas as pd
 from plotly.graph_objects import Figure
 
 from slmx.analysis import fitness, graph
-from slmx.analysis.files import FAILED, Session, TrialFiles, read_table, write_table
+from slmx.analysis.files import FAILED, Port, Session, TrialFiles, of_port, read_table, write_table
 from slmx.analysis.statistics import bootstrap_interval
 from slmx.errors import SlmxError
-
-Port = tuple[int, int]
 
 IDENTITY = ("session", "seed", "agent", "env", "state", "reason", "frame")
 TRIAL_COLUMNS = (
@@ -36,9 +35,10 @@ TRIAL_COLUMNS = (
 def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.DataFrame:
     """Make the tables and graphs of a run's or a trial's directory again, from its files alone.
 
-    Returns the table of the level asked about: experiment.csv (a row per trial) for a run, trial.csv (a row per session,
-    agent and environment) for a trial. `graphs` draws the session and trial graphs; `speed` also frames per second over
-    frames. Running it twice writes the same tables byte for byte. SlmxError if the directory is not of a run.
+    Returns the table of the level asked about: experiment.csv (a row per trial) for a run, trial.csv (a row per
+    session, agent and environment) for a trial. `graphs` draws the session and trial graphs; `speed` also
+    frames per second over frames. Running it twice writes the same tables byte for byte. SlmxError if the directory
+    is not of a run.
     """
     if (directory / "sessions.json").exists():
         trials = [TrialFiles(directory)]
@@ -48,22 +48,24 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
     if not trials:
         raise SlmxError(f"{directory}: not a data directory: neither a run (trial_0/...) nor a trial (sessions.json)")
     figures: dict[Path, Figure] = {}
-    rows = []
+    tables, rows = [], []
     for trial in trials:
         table, row = analyze_trial(trial)
         write_table(table, trial.directory / "trial.csv")
+        tables.append(table)
         rows.append(row)
         if graphs:
             figures |= draw_trial(trial)
         if speed:
             figures[trial.directory / "speed_graph"] = draw_speed(trial)
-    if trials[0].directory != directory:
-        table = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
-        write_table(table, directory / "experiment.csv")
+    experiment = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    is_run = trials[0].directory != directory
+    if is_run:
+        write_table(experiment, directory / "experiment.csv")
     # one copy of plotly.js serves a whole run
     run = trials[0].directory.resolve().parent
     graph.write_figures(figures, run if (run / "spec.json").exists() else trials[0].directory)
-    return table
+    return experiment if is_run else tables[0]
 
 
 def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -74,7 +76,9 @@ def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
         identity = {"session": session.session, "seed": session.seed, "state": session.state, "reason": session.reason}
         identity["frame"] = session.frame
         # a trial in which no session left a table has no known ports
-        for agent, env in list(vectors) or [(None, None)]:
+        if not vectors:
+            records.append(identity)
+        for agent, env in vectors:
             vector = {}
             if not session.failed:
                 vector = fitness.session_fitness(read_curve(trial, session, (agent, env)), trial.standard(env))
@@ -86,8 +90,11 @@ def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def summarize(trial: TrialFiles, vectors: dict[Port, list[dict[str, float]]]) -> dict[str, Any]:
-    """A trial's row: means over sessions by port, then over ports. Returns in their own units (`final_return`,
-    `return_ma`) and their 95% bootstrap interval over sessions are given where all ports share one environment."""
+    """A trial's row: means over sessions by port, then over ports.
+
+    What is in the environment's own units (returns, v4's strengths) is given only where all ports share one
+    environment, with the 95% bootstrap interval of `final_return` over sessions.
+    """
     failed = sum(session.failed for session in trial.sessions)
     row: dict[str, Any] = {
         "trial": trial.number,
@@ -101,7 +108,7 @@ def summarize(trial: TrialFiles, vectors: dict[Port, list[dict[str, float]]]) ->
         return row
     row |= {name: float(np.mean([means[name] for means in by_port])) for name in by_port[0]}
     if len({trial.envs[env] for _, env in vectors}) > 1:
-        return row | dict.fromkeys(fitness.RETURN_COLUMNS, np.nan)
+        return row | dict.fromkeys(fitness.RAW_COLUMNS, np.nan)
     standard = trial.standard(next(iter(vectors))[1])
     # ports of one session are not replicates: each session gives one number, the mean over its ports
     returns = np.mean([[vector["final_return"] for vector in of_port] for of_port in vectors.values()], axis=0)
@@ -137,16 +144,11 @@ def read_curve(trial: TrialFiles, session: Session, port: Port) -> fitness.Curve
     )
 
 
-def of_port(table: pd.DataFrame, port: Port) -> pd.DataFrame:
-    """The rows of one agent in one environment."""
-    return table[(table["agent"] == port[0]) & (table["env"] == port[1])]
-
-
 def draw_trial(trial: TrialFiles) -> dict[Path, Figure]:
     """The session graphs and the trial graph, by path without suffix."""
     labels = {port: trial.label(*port) for port in ports(trial)}
     envs = {trial.envs[env] for _, env in labels}
-    standard = trial.standards.get(*envs) if len(envs) == 1 else None
+    standard = trial.standards.get(next(iter(envs))) if len(envs) == 1 else None
     rows = {session.session: trial.rows(session) for session in trial.sessions}
     title = f"{trial.name}, trial {trial.number}"
     figures = {}

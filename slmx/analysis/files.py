@@ -17,6 +17,9 @@ from slmx.errors import SlmxError
 
 FAILED = "FAILED"
 
+Port = tuple[int, int]
+"""(agent, env)"""
+
 
 @dataclass(frozen=True)
 class Session:
@@ -92,18 +95,25 @@ class TrialFiles:
         return self._table(f"episodes_{session.session}.csv", session, ("frame", "agent", "env", "return", "length"))
 
     def evaluation(self, session: Session) -> pd.DataFrame:
-        """The last evaluation alone: the rows of the last frame of each agent and environment. Empty if there was none."""
+        """The last evaluation alone: the last frame's rows of each agent and environment; empty if there is none."""
         columns = ("frame", "agent", "env", "return")
-        if not (self.directory / f"eval_{session.session}.csv").exists():
+        name = f"eval_{session.session}.csv"
+        if not (self.directory / name).exists():
             return pd.DataFrame(columns=list(columns))
-        table = self._table(f"eval_{session.session}.csv", session, columns)
-        return table[table["frame"] == table.groupby(["agent", "env"])["frame"].transform("max")]
+        table = self._table(name, session, columns)
+        return table.loc[table["frame"] == table.groupby(["agent", "env"])["frame"].transform("max")]
 
     def _table(self, name: str, session: Session, columns: tuple[str, ...]) -> pd.DataFrame:
         path = self.directory / name
-        if session.failed and not path.exists():
+        # a session that did not come to its end may have stopped before its first row
+        if session.state != "DONE" and (not path.exists() or not path.stat().st_size):
             return pd.DataFrame(columns=list(columns))
         return read_table(path, columns)
+
+
+def of_port(table: pd.DataFrame, port: Port) -> pd.DataFrame:
+    """The rows of one agent in one environment."""
+    return table.loc[(table["agent"] == port[0]) & (table["env"] == port[1])]
 
 
 def _listed(value: Any) -> list[Any]:

@@ -2,8 +2,8 @@ r"""The fitness vector: SLM-Lab's definitions under their names, corrected forms
 
 Two families, both of one agent in one environment ("port"), over the training of one session:
 
-* **The seed's vector** (SLM-Lab v1.0, January 2018) on *episodes* in order of ending: `strength`, `speed`, `stability`; over
-  the sessions of a trial `consistency`, and `fitness`, the length of the vector. Window: moving average over 100 episodes.
+* **The seed's vector** (SLM-Lab, January 2018) on *episodes* in order of ending: `strength`, `speed`, `stability`; over
+  the sessions of a trial `consistency`, and `fitness`, the length of the vector. Window: 100 episodes.
 * **v4/v5 metrics** on *checkpoints* (the rows of session_{s}.csv): `return_ma`, `max_strength`, `final_strength`,
   `sample_efficiency`, `training_efficiency`. They use the plain difference to the random return.
 
@@ -32,6 +32,8 @@ Array = NDArray[np.float64]
 SEED_COLUMNS = ("strength", "speed", "stability")
 V4_COLUMNS = ("max_strength", "final_strength", "sample_efficiency", "training_efficiency")
 RETURN_COLUMNS = ("final_return", "return_ma")
+RAW_COLUMNS = (*RETURN_COLUMNS, "max_strength", "final_strength")
+"""In the units of the environment's return: not to be averaged over environments."""
 SESSION_COLUMNS = (
     *("final_return", "final_return_std", "return_ma"),
     *SEED_COLUMNS,
@@ -46,8 +48,8 @@ SESSION_COLUMNS = (
 def local_strength(returns: ArrayLike, standard: Standard, clip: bool = True) -> Array:
     r"""Strength of each episode, `[n] -> [n]`: $s_i = \max(R_i - R_{rand}, 0) / (R_{std} - R_{rand})$.
 
-    Random is 0, the standard 1. Source: SLM-Lab v1.0.0 `analysis.calc_strength`. Defect: the clip makes worse than random
-    look like random; `clip=False` is the corrected form. ValueError where the environment has no standard return.
+    Random is 0, the standard 1. Source: SLM-Lab v1.0.0 `analysis.calc_strength`. Defect: the clip makes worse than
+    random look like random; `clip=False` is the corrected form. ValueError without a standard return.
     """
     if standard.std_return is None:
         raise ValueError("no standard return, so no strength")
@@ -58,7 +60,7 @@ def local_strength(returns: ArrayLike, standard: Standard, clip: bool = True) ->
 def strength(s: ArrayLike) -> float:
     r"""$\max_i S_i$, $S$ the moving average of the clipped `s` over 100 episodes; 0 with fewer than 100 episodes.
 
-    Source: SLM-Lab v1.0.0 `calc_aeb_fitness_sr`. Defects: 0 for a run of 99 perfect episodes; clipped (`local_strength`).
+    Source: SLM-Lab v1.0.0 `calc_aeb_fitness_sr`. Defects: 0 for 99 perfect episodes; clipped (`local_strength`).
     """
     s = np.asarray(s, float)
     return float(moving_average(s, WINDOW)[WINDOW - 1 :].max()) if len(s) >= WINDOW else 0.0
@@ -92,8 +94,8 @@ def speed(s: ArrayLike, lengths: ArrayLike, standard: Standard) -> float:
 
 
 def speed_corrected(s: ArrayLike, frames: ArrayLike, standard: Standard) -> float:
-    r"""$t_{std} / f_k$; $f$ = the environment's frame at each episode's end, $k$ = *last* episode of the first window of
-    min(100, n) episodes with mean strength $\ge 1 - 0.05$ (the noise allowance of SLM-Lab v1.0.1, 7dbc3d8a).
+    r"""$t_{std} / f_k$; $f$ = the environment's frame at each episode's end, $k$ = *last* episode of the first window
+    of min(100, n) episodes with mean strength $\ge 1 - 0.05$ (the noise allowance of SLM-Lab v1.0.1, 7dbc3d8a).
 
     0 if never reached; NaN without an episode or without $t_{std}$.
     """
@@ -138,9 +140,9 @@ def _stability(s: Array, theta: float, window: int) -> float:
 def consistency(vectors: ArrayLike, failed: int = 0) -> float:
     r"""Share of sessions that are no outliers: $d_j = \|v_j - median\|_2$, outlier if $0.6745\, d_j / median(d) > 3.5$.
 
-    `vectors` `[sessions, 3]` holds (strength, speed, stability) of the sessions that finished; `failed` more sessions did
-    not and count as outliers. 0 if all vectors are 0. NaN without a session or where a number is unknown. Source: SLM-Lab
-    seed, `util.is_outlier`. Defects: one session, and any two sessions however far apart, give 1.
+    `vectors` `[sessions, 3]` holds (strength, speed, stability) of the sessions that finished; `failed` more did not
+    and count as outliers. 0 if all vectors are 0. NaN without a session or where a number is unknown. Source: the
+    seed of SLM-Lab, `util.is_outlier`. Defects: one session, and any two sessions however far apart, give 1.
     """
     vectors = np.asarray(vectors, float)
     if not len(vectors) or np.isnan(vectors).any():
@@ -166,7 +168,7 @@ def consistency_corrected(vectors: ArrayLike, failed: int = 0) -> float:
 
 
 def is_outlier(points: ArrayLike, threshold: float = 3.5) -> NDArray[np.bool_]:
-    """Which of the points `[n, d]` lie off by the modified z-score on distances to the median point (Iglewicz and Hoaglin).
+    """Which points `[n, d]` lie off, by the modified z-score of distances to the median point (Iglewicz and Hoaglin).
 
     Where more than half of the points agree exactly, every other one is an outlier.
     """
@@ -178,8 +180,8 @@ def is_outlier(points: ArrayLike, threshold: float = 3.5) -> NDArray[np.bool_]:
 def fitness(vector: ArrayLike) -> float:
     r"""$\|v\|_2 / \|1\|_2 = \sqrt{mean(v^2)}$: random about 0, standard about 1, unbounded above.
 
-    A session has three dimensions, a trial four (with consistency). Source: SLM-Lab v1.0.0 `calc_fitness`. Defect: one large
-    dimension rules the rest (a small `std_frame` gives speeds of 10 and more).
+    A session has three dimensions, a trial four (with consistency). Source: SLM-Lab v1.0.0 `calc_fitness`. Defect: one
+    large dimension rules the rest (a small `std_frame` gives speeds of 10 and more).
     """
     return float(np.sqrt(np.mean(np.square(np.asarray(vector, float)))))
 
@@ -193,10 +195,10 @@ def fitness_corrected(vector: ArrayLike) -> float:
 
 
 def return_ma(returns: ArrayLike) -> float:
-    """Mean of the last min(100, n) checkpoints' returns, each itself the mean of the last 100 or fewer training episodes.
+    """Mean of the last min(100, n) checkpoints' returns, each itself the mean of the last 100 or fewer episodes.
 
-    Source: SLM-Lab v5 `total_reward_ma`, the score of its published tables. Known property: it lags (200 checkpoints: it
-    averages half of the training), and is a score of the exploring policy; `final_return` is the greedy one.
+    Source: SLM-Lab v5 `total_reward_ma`, the score of its published tables. Known property: it lags (of 200 checkpoints
+    it averages half the training), and is a score of the exploring policy; `final_return` is the greedy one.
     """
     returns = np.asarray(returns, float)
     return float(returns[-WINDOW:].mean()) if len(returns) else np.nan
@@ -232,7 +234,7 @@ def efficiency(s: ArrayLike, x: ArrayLike) -> float:
 
 
 def efficiency_corrected(s: ArrayLike, x: ArrayLike) -> float:
-    r"""$\sum_i (s_i / x_i) / \sum_i (1 / x_i)$, as SLM-Lab's *docstring* has it: the mean strength, early ones weighing more.
+    r"""$\sum_i (s_i / x_i) / \sum_i (1 / x_i)$, as SLM-Lab's *docstring* has it: a mean in which the early weigh more.
 
     Checkpoints at x = 0 are left out of both sums. To be given the normalised strength, so that it compares between
     environments.
@@ -247,7 +249,7 @@ def efficiency_corrected(s: ArrayLike, x: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Curve:
-    """What one session left of one port: episodes in order of ending `[n]`, checkpoints `[c]`, final evaluation `[k]`."""
+    """What a session left of one port: episodes in order of ending `[n]`, checkpoints `[c]`, final evaluation `[k]`."""
 
     returns: Array
     lengths: Array
@@ -302,7 +304,7 @@ def fill_failed(values: ArrayLike, failed: int, worst: float = 0.0) -> Array:
     """The numbers of all sessions of a trial, `[finished] -> [finished + failed]`: failed ones get the floor.
 
     The floor is the lesser of `worst` (0, the strength of random play; for returns the random return, or infinity where
-    it is unknown) and the worst finished session, so that a failed seed can never lift a mean and never drops out of it.
+    it is unknown) and the worst finished session, so that a failed seed never lifts a mean and never drops out of it.
     Without any finished session there is no number: all NaN. A NaN of a finished session stays and makes the mean NaN.
     """
     values = np.asarray(values, float)

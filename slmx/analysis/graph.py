@@ -1,7 +1,7 @@
 """Graphs, each in two steps: a tidy table of exactly what it shows, then a Plotly figure of that table.
 
-HTML files open without a network: they read one plotly.min.js that lies beside them in the run's directory. PNG files need
-a Chrome or Chromium; without one there is a hint in the log and HTML alone, and never an error.
+HTML files open without a network: they read one plotly.min.js that lies in the run's directory. PNG files need a
+Chrome or Chromium; without one there is a hint in the log and HTML alone, and never an error.
 """
 
 from __future__ import annotations
@@ -9,26 +9,24 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from slmx.analysis.files import write_whole
+from slmx.analysis.files import Port, of_port, write_whole
 from slmx.analysis.fitness import WINDOW
 from slmx.analysis.standards import Standard
-
-Port = tuple[int, int]
 
 log = logging.getLogger(__name__)
 
 BROWSER_HINT = "no Chrome or Chromium found, so graphs are HTML only; `plotly_get_chrome` installs one for PNG"
 
-RETURN, AVERAGE = "return", f"mean of last {WINDOW} episodes"
+RETURN, AVERAGE, SPREAD = "return", f"mean of last {WINDOW} episodes", "± 1 standard deviation"
 PANELS = {
     "loss": "loss",
     "policy_loss": "policy loss",
@@ -53,16 +51,16 @@ def session_table(rows: pd.DataFrame, labels: Mapping[Port, str]) -> pd.DataFram
     `rows` is session_{s}.csv; `labels` names each (agent, env). `loss` stands for its parts where there is one.
     """
     names = {"return": RETURN, "return_ma": AVERAGE}
-    parts = () if "loss" in rows and rows["loss"].notna().any() else ("policy_loss", "value_loss")
+    parts = () if "loss" in rows and bool(rows["loss"].notna().any()) else ("policy_loss", "value_loss")
     names |= {
         name: title for name, title in PANELS.items() if name not in ("policy_loss", "value_loss") or name in parts
     }
     pieces = []
     for port, label in labels.items():
-        of_port = rows[(rows["agent"] == port[0]) & (rows["env"] == port[1])]
+        own = of_port(rows, port)
         for column, title in names.items():
-            if column in of_port:
-                shown = of_port[["frame", column]].dropna().rename(columns={column: "value"})
+            if column in own:
+                shown = pd.DataFrame({"frame": own["frame"], "value": own[column]}).dropna()
                 pieces.append(shown.assign(port=label, quantity=title))
     return _tidy(pieces, ["port", "quantity", "frame", "value"])
 
@@ -72,17 +70,17 @@ def trial_table(
 ) -> pd.DataFrame:
     """What a trial graph shows: `port, curve, state, frame, value, low, high`.
 
-    `curve` is "session {s}" (its moving average) or "mean": over the sessions that did not fail, at the frames where every
-    one of them has a value, with `low` and `high` one standard deviation over sessions (n - 1) to each side; empty with
-    fewer than two sessions. A session without a row at a frame keeps its last value before it, up to its own last row.
+    `curve` is "session {s}" (its moving average) or "mean": over the sessions that did not fail, at the frames where
+    every one of them has a value, with `low` and `high` one standard deviation over sessions (n - 1) to each side;
+    empty with fewer than two sessions. A session without a row at a frame keeps its last value
+    before it, up to its own last row.
     `sessions` maps numbers to session_{s}.csv; `failed` names those that FAILED.
     """
     pieces = []
     for port, label in labels.items():
         curves = {}
         for session, rows in sessions.items():
-            of_port = rows[(rows["agent"] == port[0]) & (rows["env"] == port[1])]
-            curve = of_port.dropna(subset=["return_ma"]).groupby("frame")["return_ma"].last()
+            curve = of_port(rows, port).groupby("frame")["return_ma"].last().dropna()
             state = "FAILED" if session in failed else "DONE"
             pieces.append(
                 pd.DataFrame({"frame": curve.index, "value": curve.to_numpy()}).assign(
@@ -124,38 +122,44 @@ def session_graph(table: pd.DataFrame, title: str, subtitle: str = "", standard:
     `table` is of `session_table`; `standard` draws its two returns as dotted lines.
     """
     panels = [name for name in PANELS.values() if name in set(table["quantity"])]
-    below = (len(panels) + 1) // 2
+    cols = 3 if len(panels) in (3, 5, 6) else max(1, min(len(panels), 2))
+    below = -(-len(panels) // cols)
     top, pitch = 340, 190
     figure = make_subplots(
         rows=1 + below,
-        cols=2,
-        specs=[[{"colspan": 2}, None], *[[{}, {} if 2 * row + 1 < len(panels) else None] for row in range(below)]],
+        cols=cols,
+        specs=[
+            [{"colspan": cols}, *[None] * (cols - 1)],
+            *[[{} if row * cols + col < len(panels) else None for col in range(cols)] for row in range(below)],
+        ],
         row_heights=[top, *[pitch - 60] * below],
         vertical_spacing=70 / (top + pitch * below) if below else 0,
         horizontal_spacing=0.1,
     )
-    several = table["port"].nunique() > 1
-    for colour, (port, of_port) in zip(_colours(table), table.groupby("port", sort=False), strict=True):
-        for quantity, values in of_port.groupby("quantity", sort=False):
+    several = len(set(table["port"])) > 1
+    for colour, (port, own) in zip(cycle(COLOURS), _split(table, "port")):
+        for quantity, values in _split(own, "quantity"):
             style: dict[str, Any] = {"line": {"color": colour, "width": 1.6}, "showlegend": False}
-            at = {"row": 1, "col": 1}
+            row, col = 1, 1
             if quantity == RETURN:
-                style = {"line": {"color": colour, "width": 1}, "opacity": 0.35, "name": _name(port, "return", several)}
+                thin = {"color": colour, "width": 1}
+                style = {"line": thin, "opacity": 0.35, "name": RETURN, "showlegend": not several}
             elif quantity == AVERAGE:
-                style = {"line": {"color": colour, "width": 2.6}, "name": _name(port, AVERAGE, several)}
+                thick = {"color": colour, "width": 2.6}
+                style = {"line": thick, "name": port if several else AVERAGE, "showlegend": True}
             else:
-                place = panels.index(str(quantity))
-                at = {"row": 2 + place // 2, "col": 1 + place % 2}
-            figure.add_trace(_line(values, f"{port}: {quantity}" if several else str(quantity), **style), **at)
+                place = panels.index(quantity)
+                row, col = 2 + place // cols, 1 + place % cols
+            hover = f"{port}: {quantity}" if several else quantity
+            figure.add_trace(_line(values, hover, legendgroup=port if several else None, **style), row=row, col=col)
     _draw_standard(figure, standard)
     figure.update_yaxes(title_text="return", row=1, col=1)
     for place, name in enumerate(panels):
-        row, col = 2 + place // 2, 1 + place % 2
-        figure.update_yaxes(title_text=name, nticks=5, exponentformat="power", row=row, col=col)
-    _finish(figure, title, subtitle, top + pitch * below + 110)
-    # every panel has the same frames: only those with nothing below say so
-    for row in range(1, 2 + below):
-        figure.update_xaxes(title_text="frames", matches="x", row=row)
+        figure.update_yaxes(title_text=name, nticks=5, row=2 + place // cols, col=1 + place % cols)
+    figure.update_xaxes(title_text="frames")
+    meaning = [f"thick: {AVERAGE}"] if several else list(table["port"].unique())
+    _finish(figure, title, ", ".join([*meaning, *([subtitle] if subtitle else [])]), top + pitch * below + 110)
+    figure.update_xaxes(matches="x")
     return figure
 
 
@@ -164,43 +168,48 @@ def trial_graph(
 ) -> go.Figure:
     """The mean moving average over a trial's sessions, its spread as a band, and faintly each session; a colour a port.
 
-    `table` is of `trial_table`. Failed sessions are dotted to where they ended, left out of the mean, and counted in the
-    subtitle.
+    `table` is of `trial_table`. Failed sessions are dotted to where they ended, left out of the mean, and counted in
+    the subtitle.
     """
     figure = go.Figure()
-    several = table["port"].nunique() > 1
-    for colour, (port, of_port) in zip(_colours(table), table.groupby("port", sort=False), strict=True):
-        mean = of_port[of_port["curve"] == "mean"]
-        band = mean.dropna(subset=["low", "high"])
+    several = len(set(table["port"])) > 1
+    has_band = bool(table["low"].notna().any())
+    for colour, (port, own) in zip(cycle(COLOURS), _split(table, "port")):
+        group = port if several else None
+        mean = own.loc[own["curve"] == "mean"]
+        band = mean.loc[mean["low"].notna()]
         if len(band):
             figure.add_trace(
                 go.Scatter(
-                    x=np.concatenate([band["frame"], band["frame"][::-1]]),
-                    y=np.concatenate([band["high"], band["low"][::-1]]),
+                    x=[*band["frame"], *band["frame"][::-1]],
+                    y=[*band["high"], *band["low"][::-1]],
                     fill="toself",
                     fillcolor=_translucent(colour, 0.16),
                     line={"width": 0},
                     hoverinfo="skip",
-                    name=_name(port, "± 1 standard deviation", several),
+                    name=SPREAD,
+                    showlegend=not several,
+                    legendgroup=group,
                     legendrank=1001,
                 )
             )
-        singles = of_port[of_port["curve"] != "mean"]
-        for (curve, state), values in singles.groupby(["curve", "state"], sort=False):
-            dash = "dot" if state == "FAILED" else "solid"
-            name = f"{port}: {curve}" if several else str(curve)
-            name += " (FAILED)" if state == "FAILED" else ""
-            line = {"color": colour, "width": 1, "dash": dash}
-            figure.add_trace(_line(values, name, line=line, opacity=0.45, showlegend=False))
+        for curve, values in _split(own.loc[own["curve"] != "mean"], "curve"):
+            failed_here = "FAILED" in set(values["state"])
+            hover = (f"{port}: " if several else "") + curve + (" (FAILED)" if failed_here else "")
+            line = {"color": colour, "width": 1, "dash": "dot" if failed_here else "solid"}
+            figure.add_trace(_line(values, hover, line=line, opacity=0.45, showlegend=False, legendgroup=group))
         if len(mean):
             # means come last, to lie on top
-            name = _name(port, "mean", several)
-            figure.add_trace(_line(mean, name, line={"color": colour, "width": 2.8}, name=name))
+            name = port if several else "mean of sessions"
+            line = {"color": colour, "width": 2.8}
+            figure.add_trace(_line(mean, name, line=line, name=name, showlegend=True, legendgroup=group))
     _draw_standard(figure, standard)
     figure.update_yaxes(title_text=f"return ({AVERAGE})")
     figure.update_xaxes(title_text="frames")
+    meaning = [f"mean {SPREAD}" if has_band else "mean"] if several else list(table["port"].unique())
     count = f"{sessions} session{'s' if sessions != 1 else ''}"
-    _finish(figure, title, count + (f", {failed} FAILED (not in the mean)" if failed else ""), 520)
+    dropped = [f"{failed} FAILED (dotted, not in the mean)"] if failed else []
+    _finish(figure, title, ", ".join([*meaning, count, *dropped]), 520)
     return figure
 
 
@@ -211,7 +220,7 @@ def speed_graph(table: pd.DataFrame, title: str) -> go.Figure:
     )
     figure.update_yaxes(title_text="speed (frames/s, all sessions)", rangemode="tozero", tickformat="~s")
     figure.update_xaxes(title_text="frames of each session")
-    _finish(figure, title, "speed", 420)
+    _finish(figure, title, "all sessions of the trial together", 420)
     figure.update_layout(showlegend=False)
     return figure
 
@@ -226,12 +235,9 @@ def _line(values: pd.DataFrame, hover: str, **style: Any) -> go.Scatter:
     )
 
 
-def _name(port: object, what: str, several: bool) -> str:
-    return f"{port}: {what}" if several else what
-
-
-def _colours(table: pd.DataFrame) -> list[str]:
-    return [COLOURS[place % len(COLOURS)] for place in range(table["port"].nunique())]
+def _split(table: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
+    """The table's parts by the values of a column, in order of appearance."""
+    return [(str(key), table.loc[table[column] == key]) for key in dict.fromkeys(table[column])]
 
 
 def _translucent(colour: str, alpha: float) -> str:
@@ -265,11 +271,12 @@ def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
         "ticklen": 4,
     }
     figure.update_xaxes(**axis, tickformat="~s", showline=True, showgrid=False, title_standoff=8, rangemode="tozero")
-    figure.update_yaxes(**axis, showline=False, title_standoff=10)
+    figure.update_yaxes(**axis, showline=False, title_standoff=10, exponentformat="e")
+    figure.update_xaxes(title_font_size=13)
+    figure.update_yaxes(title_font_size=13)
     figure.update_layout(
         title={
-            "text": title,
-            "subtitle": {"text": subtitle, "font": {"size": 13, "color": FAINT}},
+            "text": f"<b>{title}</b><br><span style='font-size:13px;color:{FAINT}'>{subtitle}</span>",
             "font": {"size": 18},
             "x": 0,
             "xref": "paper",
@@ -277,7 +284,7 @@ def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
             "y": 1,
             "yref": "container",
             "yanchor": "top",
-            "pad": {"t": 22},
+            "pad": {"t": 38},
         },
         font={
             "family": "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif",
@@ -287,7 +294,7 @@ def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
         paper_bgcolor="white",
         plot_bgcolor="white",
         height=height,
-        margin={"l": 76, "r": 76, "t": 110, "b": 60},
+        margin={"l": 76, "r": 76, "t": 100, "b": 60},
         legend={
             "orientation": "h",
             "x": 1,
@@ -306,8 +313,8 @@ def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
 def write_figures(figures: Mapping[Path, go.Figure], home: Path) -> None:
     """Write each figure as `{path}.html` and `{path}.png`; `home` gets the plotly.min.js that all of them read.
 
-    All PNG files are drawn in one start of the browser (2 s). Where there is no browser, or it fails, one line in the log
-    says so and the HTML files stand.
+    All PNG files are drawn in one start of the browser (2 s). Where there is no browser, or it fails, one line in the
+    log says so and the HTML files stand.
     """
     if not figures:
         return
@@ -348,7 +355,9 @@ def _write_png(figures: Mapping[Path, go.Figure]) -> None:
         log.warning(BROWSER_HINT)
         return
     except (BrowserClosedError, BrowserDepsError, BrowserFailedError, TimeoutError) as error:
-        log.warning("the browser failed, so graphs are HTML only: %s", error or type(error).__name__)
+        log.warning(
+            "the browser failed, so graphs are HTML only: %s", error.args[0] if error.args else type(error).__name__
+        )
         return
     for failure in failures:
         log.warning("a graph could not be drawn as PNG: %s", failure)

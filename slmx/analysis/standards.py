@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     import gymnasium
 
 
+SHIPPED = Path(__file__).parents[1] / "specs" / "_fitness.json"
+
+
 @dataclass(frozen=True)
 class Standard:
     """What strengths and speeds of one environment are measured by; `source` says where each number is from.
@@ -46,8 +49,8 @@ def read_standards(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Standard
     return standards
 
 
-def load_standards(path: Path) -> dict[str, Standard]:
-    """The standards in a file such as spec/_fitness.json."""
+def load_standards(path: Path = SHIPPED) -> dict[str, Standard]:
+    """The standards in a file, by default in spec/_fitness.json."""
     return read_standards(json.loads(path.read_text()))
 
 

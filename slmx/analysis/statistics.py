@@ -1,5 +1,8 @@
-"""Statistics over runs. The run (one seed) is the unit of replication: episodes of one run are not independent samples
-of an algorithm, and intervals over episodes come out far too narrow (see LARG/jax-aht PR #108, google-research/rliable #20)."""
+"""Statistics over runs.
+
+The run (one seed) is the unit of replication: episodes of one run are not independent samples of an algorithm, and
+intervals over episodes come out far too narrow (LARG/jax-aht PR 108, google-research/rliable issue 20).
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ def mean(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
 def iqm(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
     """Interquartile mean: the mean of what is left when int(n / 4) values are cut from each end.
 
-    As `scipy.stats.trim_mean(values, 0.25)`, which rliable uses (Agarwal et al. 2021). With fewer than four values nothing
-    is cut. A NaN counts as a value and makes the result NaN.
+    As `scipy.stats.trim_mean(values, 0.25)`, which rliable uses (Agarwal et al. 2021). With fewer than four values
+    nothing is cut. A NaN counts as a value and makes the result NaN.
     """
     ordered = np.sort(np.moveaxis(np.asarray(values, float), axis, -1), axis=-1)
     n = ordered.shape[-1]
@@ -35,7 +38,7 @@ def bootstrap_interval(
     """Percentile bootstrap interval of `statistic` over runs.
 
     `runs` is `[n]`, one number per run (seed). A matrix of runs by episodes raises ValueError: reduce each run to one
-    number first. Runs are drawn with replacement by a generator of their own, so the same numbers give the same interval.
+    number first. Runs are drawn with replacement by a seeded generator, so the same numbers give the same interval.
     With fewer than two runs, or a NaN among them, nothing is known: (NaN, NaN).
     """
     values = np.asarray(runs, float)
@@ -54,8 +57,8 @@ def bootstrap_interval(
 def moving_average(values: ArrayLike, window: int) -> NDArray[np.float64]:
     """Mean of the last `window` values, `[n] -> [n]`; NaN until the first window is full.
 
-    Each window is summed by itself: a running sum would carry rounding errors along, and a constant series would not keep
-    its value exactly.
+    Each window is summed by itself: a running sum would carry rounding errors along, and a constant series would not
+    keep its value exactly.
     """
     values = np.asarray(values, float)
     averages = np.full(len(values), np.nan)

@@ -1,0 +1,1 @@
+"""Specs: typed, closed, checked before anything starts, and loaded without torch."""

@@ -1,0 +1,377 @@
+"""From what a file says to a typed spec, collecting every error with its place instead of stopping at the first."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import types
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from slmx.env.spec import EnvSpec
+from slmx.errors import SpecError, SpecErrors, did_you_mean, edit_distance, nearest
+from slmx.member.hyper import Hyper
+from slmx.member.schedule import Schedule
+from slmx.spec.model import AgentSpec, Spec
+from slmx.spec.registry import REGISTRIES, Registry, registry_of
+
+BOUNDS = {"greater_than": ">", "greater_than_equal": ">=", "less_than": "<", "less_than_equal": "<="}
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def build(name: str, raw: Any, *, idle: bool = True, relations: bool = True) -> Spec:
+    """The typed spec of that name, defaults filled in; `raw` is left as it was.
+
+    `idle=False` lets keys stand that do nothing under the others, `relations=False` besides does not ask whether
+    values fit one another: for trying one value of a search at a time. SpecErrors holds everything that is wrong.
+    """
+    spec, errors = attempt(name, raw, idle=idle, relations=relations)
+    if spec is None:
+        raise SpecErrors(name, errors)
+    return spec
+
+
+def attempt(name: str, raw: Any, *, idle: bool = True, relations: bool = True) -> tuple[Spec | None, list[SpecError]]:
+    """The typed spec, or None and all that is wrong with it."""
+    builder = _Builder(idle=idle and relations, relations=relations)
+    if isinstance(raw, Mapping):
+        raw = {"name": name} | copy.deepcopy(dict(raw))
+        if raw["name"] != name:
+            builder.wrong("name", f"must be {show(name)}, not {show(raw['name'])}", "it is the spec's key in its file")
+    spec = builder.model(Spec, raw, "")
+    errors = builder.finish()
+    return (None, errors) if errors else (spec, [])
+
+
+@dataclass
+class _Unknown:
+    """A key that is not known at its place, judged when all places have been seen."""
+
+    place: str
+    key: str
+    known: tuple[str, ...]
+    present: frozenset[str]
+
+    def meant(self) -> str | None:
+        """The known key nearest in spelling."""
+        hits = nearest(self.key, self.known, present=self.present)
+        return hits[0] if hits else None
+
+
+@dataclass
+class _Missing:
+    """A key without which there is no model."""
+
+    place: str
+    key: str
+    takes: str
+
+
+class _Builder:
+    """One pass over a raw spec."""
+
+    def __init__(self, idle: bool, relations: bool):
+        self.idle, self.relations = idle, relations
+        self.found: list[SpecError | _Unknown | _Missing] = []
+        self.places: dict[str, tuple[str, ...]] = {}
+
+    def wrong(self, path: str, message: str, hint: str = "") -> None:
+        """Note an error and go on."""
+        self.found.append(SpecError(path, message, hint))
+
+    def model(self, model: type[ModelT], raw: Any, place: str, registry: Registry | None = None) -> ModelT | None:
+        """One closed group of keys, or None where something in it is wrong."""
+        if not isinstance(raw, Mapping):
+            self.wrong(place, f"must be a mapping of keys, not {show(raw)}")
+            return None
+        errors_before = len(self.found)
+        keys = spec_keys(model, registry)
+        self.places[place] = tuple(key for key in keys if place or key != "name")
+        for key in raw:
+            if key not in keys:
+                self.found.append(_Unknown(place, str(key), self.places[place], frozenset(map(str, raw))))
+        values, failed = {}, set()
+        for key, field in keys.items():
+            info = model.model_fields[field]
+            if key in raw:
+                count = len(self.found)
+                values[field] = self.value(key, info.annotation, raw[key], join(place, key))
+                if len(self.found) > count:
+                    failed.add(field)
+            elif info.is_required():
+                failed.add(field)
+                self.found.append(_Missing(place, key, phrase(info.annotation)))
+        built = self.validate(model, values, failed, place, {field: key for key, field in keys.items()})
+        if built is None or len(self.found) > errors_before:
+            return None
+        self.check_relations(built, raw, place)
+        return built if len(self.found) == errors_before else None
+
+    def value(self, key: str, annotation: Any, raw: Any, path: str) -> Any:
+        """One value: nested groups are built, everything else is left to the type of its field."""
+        groups = [arm for arm in arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel)]
+        registry = registry_of(key)
+        if registry and any(issubclass(group, Hyper) for group in groups):
+            return None if raw is None and type(None) in arms(annotation) else self.component(registry, raw, path)
+        if groups and (isinstance(raw, Mapping) or groups == arms(annotation)):
+            return self.model(groups[0], raw, path)
+        for arm in arms(annotation):
+            inner = get_args(arm)[0] if get_origin(arm) is list and get_args(arm) else None
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                if not isinstance(raw, Mapping | list):
+                    self.wrong(path, f"must be a mapping or a list of them, not {show(raw)}")
+                    return None
+                items = raw if isinstance(raw, list) else [raw]
+                return [self.model(inner, item, join(path, i)) for i, item in enumerate(items)]
+            if get_origin(arm) is tuple and isinstance(raw, list):
+                return tuple(raw)
+        return raw
+
+    def component(self, registry: Registry, raw: Any, path: str) -> BaseModel | None:
+        """The hyperparameters of a class that the spec names."""
+        if not isinstance(raw, Mapping):
+            example = f'{{"{registry.selector}": "{next(iter(registry.known))}", ...}}'
+            self.wrong(path, f"must be a mapping like {example}, not {show(raw)}")
+            return None
+        selector = registry.selector
+        if selector not in raw:
+            slips = [k for k in raw if isinstance(k, str) and edit_distance(k.lower(), selector) <= 1]
+            if not slips:
+                self.found.append(_Missing(path, selector, f"the name of a {registry.noun}"))
+                return None
+            self.found.append(_Unknown(path, slips[0], (selector,), frozenset()))
+            raw = {selector if key == slips[0] else key: value for key, value in raw.items()}
+        try:
+            found = registry.find(raw[selector])
+        except SpecError as error:
+            self.found.append(error.under(join(path, selector)))
+            return None
+        return self.model(found.Hyper, raw, path, registry)
+
+    def validate(
+        self, model: type[ModelT], values: dict[str, Any], failed: set[str], place: str, keys: Mapping[str, str]
+    ) -> ModelT | None:
+        """Types and bounds of the values that were not found wrong yet."""
+        try:
+            return model.model_validate({field: value for field, value in values.items() if field not in failed})
+        except ValidationError as error:
+            by_field: dict[Any, list[ErrorDetails]] = {}
+            for detail in error.errors(include_url=False):
+                by_field.setdefault(detail["loc"][0] if detail["loc"] else None, []).append(detail)
+        for field, details in by_field.items():
+            if field in failed:
+                continue
+            if field not in model.model_fields:  # a validator over the whole model
+                for detail in details:
+                    self.wrong(place, _custom(detail))
+            else:
+                path = join(place, keys.get(field, field))
+                self.found += _explain(path, model.model_fields[field].annotation, details, values.get(field))
+        return None
+
+    def check_relations(self, built: BaseModel, raw: Mapping[str, Any], place: str) -> None:
+        """What the values say about one another."""
+        if self.relations and isinstance(built, Hyper | EnvSpec):
+            for key, wrong in built.conflicts().items():
+                self.wrong(join(place, key), wrong)
+        if self.idle and isinstance(built, Hyper):
+            for key, reason in built.idle().items():
+                if key in raw:
+                    self.wrong(join(place, key), f"does nothing when {reason}")
+        if self.relations and isinstance(built, AgentSpec):
+            self.check_agent(built, raw, place)
+
+    def check_agent(self, agent: AgentSpec, raw: Mapping[str, Any], place: str) -> None:
+        """Whether the parts of an agent go together."""
+        name, memory = agent.algorithm.name, agent.memory
+        algorithm = REGISTRIES["algorithm"].find(name)
+        memories = tuple(algorithm.memories)
+        if memories and memory is None:
+            self.found.append(_Missing(place, "memory", f'a mapping like {{"name": "{memories[0]}"}}'))
+        if memories and agent.net is None:
+            self.found.append(_Missing(place, "net", 'a mapping like {"type": "MLP", ...}'))
+        if memory is not None and not memories:
+            self.wrong(join(place, "memory"), f"does nothing: {name} remembers nothing")
+        elif memory is not None and memory.name not in memories and ":" not in memory.name:
+            known = f"it learns from {' or '.join(memories)}"
+            self.wrong(join(place, "memory.name"), f"{name} cannot learn from {memory.name}", known)
+        if self.idle and agent.net is not None:
+            for key in unused_net_keys(agent) & set(raw["net"]):
+                self.wrong(join(place, "net", key), f"does nothing: {name} does not use it")
+
+    def finish(self) -> list[SpecError]:
+        """All that was found, each unknown key with what was probably meant."""
+        meant = {(u.place, u.meant()) for u in self.found if isinstance(u, _Unknown)}
+        errors = []
+        for item in self.found:
+            if isinstance(item, _Unknown):
+                errors.append(SpecError(join(item.place, item.key), "unknown key", self._suggest(item)))
+            elif isinstance(item, SpecError):
+                errors.append(item)
+            elif (item.place, item.key) not in meant:  # else the misspelt key beside it says it all
+                errors.append(SpecError(join(item.place, item.key), "missing key", f"it takes {item.takes}"))
+        return errors
+
+    def _suggest(self, unknown: _Unknown) -> str:
+        """A near key at the same place, or the place where exactly this key is known."""
+        elsewhere = [place for place, keys in self.places.items() if unknown.key in keys and place != unknown.place]
+        if elsewhere and unknown.key not in ("name", "type"):
+            return f"it belongs in {elsewhere[0] or 'the spec itself'}"
+        return did_you_mean(unknown.key, unknown.known, unknown.present)
+
+
+def unused_net_keys(agent: AgentSpec) -> set[str]:
+    """Keys of networks that some algorithms use, but the agent's does not."""
+    special = {key for known in REGISTRIES["algorithm"].classes() for key in known.net_keys}
+    return special - set(REGISTRIES["algorithm"].find(agent.algorithm.name).net_keys)
+
+
+def spec_keys(model: type[BaseModel], registry: Registry | None = None) -> dict[str, str]:
+    """The keys of a group as the spec writes them, each with its field: a net's name is written `type`."""
+    fields = {field: field for field in model.model_fields}
+    if registry is None or registry.selector == "name":
+        return fields
+    field = fields.pop(registry.selector, "name")
+    return {registry.selector: field} | {key: value for key, value in fields.items() if key != "name"}
+
+
+def join(*parts: str | int) -> str:
+    """A dotted path."""
+    return ".".join(str(part) for part in parts if part != "")
+
+
+def show(value: Any) -> str:
+    """A value as the spec would write it, cut to one readable piece."""
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def arms(annotation: Any) -> list[Any]:
+    """The alternatives of a type: `float | Schedule | None` -> [float, Schedule, NoneType]."""
+    if get_origin(annotation) is Annotated:
+        return arms(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [arm for part in get_args(annotation) for arm in arms(part)]
+    return [annotation]
+
+
+def phrase(annotation: Any) -> str:
+    """What a field takes, in words."""
+    return " or ".join(dict.fromkeys(_phrases(annotation, plural=False)))
+
+
+def _phrases(annotation: Any, plural: bool) -> Iterator[str]:
+    words = {int: "an integer", float: "a number", str: "a string", list: "a list", tuple: "a list", Any: "anything"}
+    several = {int: "integers", float: "numbers", str: "strings", list: "lists", tuple: "lists", Any: "anything"}
+    for arm in sorted(arms(annotation), key=lambda arm: arm is type(None)):
+        kind = arm if arm in words else get_origin(arm)
+        inner = [part for part in get_args(arm) if part is not Ellipsis and part is not Any]
+        if arm is bool:
+            yield "true or false"
+        elif arm is type(None):
+            yield "null"
+        elif kind is Literal:
+            yield ("one of " if len(inner) > 1 else "") + ", ".join(show(option) for option in inner)
+        elif kind in words:
+            of = f" of {' or '.join(_phrases(inner[0], plural=True))}" if kind in (list, tuple) and inner else ""
+            yield (several if plural else words)[kind] + of
+        elif isinstance(arm, type) and issubclass(arm, Schedule):
+            yield 'a schedule {"name": "linear_decay", ...}'
+        else:
+            yield "mappings" if plural else "a mapping"
+
+
+def _explain(path: str, annotation: Any, details: Collection[ErrorDetails], raw: Any) -> list[SpecError]:
+    """pydantic's errors of one field in the words of the spec."""
+    if len([arm for arm in arms(annotation) if arm is not type(None)]) > 1:  # it tries every alternative
+        tried: dict[Any, list[ErrorDetails]] = {}
+        for detail in details:
+            tried.setdefault(detail["loc"][1] if len(detail["loc"]) > 1 else None, []).append(detail)
+        near = [tries for tries in tried.values() if any(_place(d, raw) or not _is_type(d) for d in tries)]
+        if not near:
+            return [SpecError(path, *_mismatch(annotation, raw))]
+        details = min(near, key=lambda tries: (len(tries), -max(len(_place(d, raw)) for d in tries)))
+    by_place: dict[tuple[int | str, ...], list[ErrorDetails]] = {}
+    for detail in details:
+        by_place.setdefault(_place(detail, raw), []).append(detail)
+    errors = []
+    for place, here in by_place.items():
+        judged = [d for d in here if not _is_type(d)]
+        if judged:
+            errors.append(SpecError(join(path, *place), *_message(judged[0])))
+        elif not any(len(other) > len(place) and other[: len(place)] == place for other in by_place):
+            takes = annotation if not place else Union[tuple(_taken(d) for d in here)]  # noqa: UP007
+            errors.append(SpecError(join(path, *place), *_mismatch(takes, here[0]["input"])))
+    return errors
+
+
+def _place(detail: ErrorDetails, raw: Any) -> tuple[int | str, ...]:
+    """Where below the field an error stands; pydantic's location without the names of the alternatives it tried."""
+    place: list[int | str] = []
+    for i, part in enumerate(detail["loc"][1:], 2):
+        inside = isinstance(raw, list | tuple) if isinstance(part, int) else isinstance(raw, Mapping) and part in raw
+        if inside:
+            place.append(part)
+            raw = raw[part]
+        elif detail["type"] == "missing" and i == len(detail["loc"]):
+            place.append(part)
+    return tuple(place)
+
+
+def _taken(detail: ErrorDetails) -> Any:
+    """The type whose alternative failed."""
+    kinds = {"int": int, "float": float, "bool": bool, "string": str, "list": list, "tuple": list}
+    return kinds.get(detail["type"].split("_")[0], dict)
+
+
+def _is_type(detail: ErrorDetails) -> bool:
+    return detail["type"].endswith(("_type", "_parsing", "is_instance_of"))
+
+
+def _message(detail: ErrorDetails) -> tuple[str, str]:
+    """Message and hint of one of pydantic's errors that is not about the type."""
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    if kind in BOUNDS:
+        shown = show(given.model_dump() if isinstance(given, BaseModel) else given)
+        return f"must be {BOUNDS[kind]} {next(iter(context.values()))}, not {shown}", ""
+    if kind == "missing":
+        return "missing key", ""
+    if kind == "finite_number":
+        return f"must be finite, not {given}", ""
+    if kind in ("too_short", "string_too_short"):
+        least = context["min_length"]
+        return ("must not be empty" if least == 1 else f"must hold at least {least}, not {show(given)}"), ""
+    if kind == "too_long":
+        return f"must hold at most {context['max_length']}, not {context['actual_length']}", ""
+    if kind == "literal_error":
+        options = re.findall(r"'([^']*)'", str(context["expected"]))
+        hits = nearest(given, options) if isinstance(given, str) else []
+        listed = ", ".join(f'"{option}"' for option in options)
+        one_of = "one of " if len(options) > 1 else ""
+        return f"must be {one_of}{listed}, not {show(given)}", f'did you mean "{hits[0]}"?' if hits else ""
+    return _custom(detail), ""
+
+
+def _mismatch(annotation: Any, given: Any) -> tuple[str, str]:
+    takes_number = {int, float} & {arm for arm in arms(annotation) if isinstance(arm, type)}
+    quoted = isinstance(given, str) and takes_number and _is_number(given)
+    return f"must be {phrase(annotation)}, not {show(given)}", "write it without quotes" if quoted else ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _custom(detail: ErrorDetails) -> str:
+    """The words of a validator beside a field."""
+    text = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return text[:1].lower() + text[1:]

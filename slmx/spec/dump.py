@@ -1,0 +1,124 @@
+"""From a typed spec back to plain data, and what of it fixes the program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from slmx.member.hyper import Hyper, varies
+from slmx.member.schedule import Schedule
+from slmx.spec.build import build, join, spec_keys, unused_net_keys
+from slmx.spec.model import AgentSpec, Spec
+from slmx.spec.registry import Registry, registry_of
+
+LABELS = frozenset({"name", "search", "agent.*.name", "meta.max_session", "meta.max_trial", "meta.seed"})
+"""Keys that name and repeat a run: sessions that differ in nothing but these and what varies share a program."""
+
+
+def dump(spec: Spec) -> dict[str, Any]:
+    """The spec as plain data with every key that does something, defaults too: `restore(dump(spec)) == spec`."""
+    return _group(spec, None, changed_only=False)
+
+
+def restore(raw: Mapping[str, Any]) -> Spec:
+    """The typed spec of such data; SpecErrors where this version of slmx does not accept it."""
+    return build(str(raw.get("name", "")), raw)
+
+
+def changed(spec: Spec) -> dict[str, Any]:
+    """The spec as plain data with those keys only that differ from their defaults."""
+    return _group(spec, None, changed_only=True)
+
+
+def with_settings(spec: Spec, settings: Mapping[str, Any]) -> Spec:
+    """The spec with other values at dotted paths (`agent.0.algorithm.gamma`), checked like any spec.
+
+    A setting may do nothing beside another one: a search over both draws them independently. SpecErrors otherwise.
+    """
+    return build(spec.name, replaced(spec, settings), idle=False)
+
+
+def replaced(spec: Spec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec as plain data with other values at dotted paths, not checked."""
+    raw = changed(spec) | {"search": {}}
+    for path, value in settings.items():
+        put(raw, path.split("."), value)
+    return raw
+
+
+def put(raw: Any, path: list[str], value: Any) -> None:
+    """Set the value at a path, making groups on the way that are not there; in place.
+
+    `agent` and `env` need no number where there is one. KeyError names the part of the path that leads nowhere.
+    """
+    for i, part in enumerate(path):
+        if isinstance(raw, list) and len(raw) == 1 and not part.isdigit():
+            raw = raw[0]
+        key: Any = part
+        if isinstance(raw, list):
+            if not part.isdigit() or int(part) >= len(raw):
+                raise KeyError(join(*path[: i + 1]))
+            key = int(part)
+        elif not isinstance(raw, dict):
+            raise KeyError(join(*path[: i + 1]))
+        elif part == "0" and "0" not in raw and i == 1 and path[0] in ("agent", "env"):
+            continue  # an object where there is one
+        if i == len(path) - 1:
+            raw[key] = value
+        else:
+            raw = raw.setdefault(key, {}) if isinstance(raw, dict) else raw[key]
+
+
+def static(spec: Spec) -> str:
+    """The part of a spec that fixes the program, as a canonical string: sessions may share one where it is equal.
+
+    Numbers that may vary between members are masked; of a schedule its kind remains.
+    """
+    return json.dumps(_masked(spec, dump(spec), ""), sort_keys=True)
+
+
+def _group(model: BaseModel, registry: Registry | None, changed_only: bool) -> dict[str, Any]:
+    """One group of keys; what does nothing is left out."""
+    idle = model.idle() if isinstance(model, Hyper) else {}
+    result: dict[str, Any] = {}
+    for key, field in spec_keys(type(model), registry).items():
+        value, info = getattr(model, field), type(model).model_fields[field]
+        named = registry is not None and key == registry.selector
+        default = info.get_default(call_default_factory=True)
+        if key in idle or (changed_only and not named and not info.is_required() and value == default):
+            continue
+        result[key] = _plain(value, key, changed_only)
+    if isinstance(model, AgentSpec) and model.net is not None:
+        result["net"] = {key: value for key, value in result["net"].items() if key not in unused_net_keys(model)}
+    return result | (model.model_extra or {})
+
+
+def _plain(value: Any, key: str, changed_only: bool) -> Any:
+    if isinstance(value, BaseModel):
+        return _group(value, registry_of(key) if isinstance(value, Hyper) else None, changed_only)
+    if isinstance(value, list | tuple):
+        return [_plain(item, key, changed_only) for item in value]
+    if isinstance(value, Mapping):
+        return {inner: _plain(item, inner, changed_only) for inner, item in value.items()}
+    return value
+
+
+def _masked(model: BaseModel, plain: dict[str, Any], place: str) -> dict[str, Any]:
+    """A group as `_group` made it, without labels and with what varies masked."""
+    result: dict[str, Any] = {}
+    for key, shown in plain.items():
+        path, value = join(place, key), getattr(model, key, None)
+        if path in LABELS:
+            continue
+        if key in type(model).model_fields and varies(type(model), key) and value is not None:
+            result[key] = {"name": value.name} if isinstance(value, Schedule) else "varies"
+        elif isinstance(value, BaseModel):
+            result[key] = _masked(value, shown, path)
+        elif isinstance(value, list) and value and isinstance(value[0], AgentSpec):
+            result[key] = [_masked(item, each, join(path, "*")) for item, each in zip(value, shown, strict=True)]
+        else:
+            result[key] = shown
+    return result

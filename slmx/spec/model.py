@@ -1,0 +1,55 @@
+"""The typed spec: agents, environments, bodies and what is to be done with them. Closed: there are no other keys."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, SerializeAsAny
+
+from slmx.env.spec import EnvSpec
+from slmx.member.hyper import Hyper, Int, Model, NamedHyper
+
+
+class AgentSpec(Model):
+    """One agent: how it learns, what it remembers and what it thinks with."""
+
+    name: str = Field(description="label of the agent in tables and graphs")
+    algorithm: SerializeAsAny[NamedHyper] = Field(description="how it learns, by `name`")
+    memory: SerializeAsAny[NamedHyper] | None = Field(None, description="what it learns from, by `name`")
+    net: SerializeAsAny[Hyper] | None = Field(None, description="its network, by `type`")
+
+
+class BodySpec(Model):
+    """Which agent has how many bodies in which environment: the AEB space."""
+
+    product: Literal["outer", "inner", "custom"] = Field(
+        "outer", description="outer: every agent in every environment; inner: agent i in environment i; custom: as listed"
+    )
+    num: Int | list[Int] | list[list[Int]] = Field(
+        1, description="bodies per agent and environment: a number, one per environment, or [agent, env, body] (custom)"
+    )
+
+
+class MetaSpec(Model):
+    """How often and where the spec is run, and what is recorded."""
+
+    max_session: Int = Field(4, ge=1, description="sessions (seeds) of a trial")
+    max_trial: Int = Field(16, ge=1, description="trials (settings) of a search, times the size of its grid")
+    seed: Int = Field(0, ge=0, description="from which every random stream is derived")
+    log_frequency: Int | None = Field(None, ge=1, description="frames per table row; by default max_frame / 100")
+    eval_episode: Int = Field(20, ge=1, description="greedy episodes of an evaluation")
+    eval_frequency: Int | None = Field(None, ge=1, description="frames between evaluations; by default only at the end")
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where to compute")
+    dtype: Literal["float32", "float64"] = Field("float32", description="the precision of the learning")
+    threads: Int = Field(1, ge=1, description="torch threads of a program")
+
+
+class Spec(Model):
+    """One spec of a file: `{name: {agent, env, body, meta, search}}`."""
+
+    name: str = Field(description="the spec's key in its file")
+    agent: list[AgentSpec] = Field(min_length=1, description="the agents")
+    env: list[EnvSpec] = Field(min_length=1, description="the environments")
+    body: BodySpec = Field(BodySpec(), description="which agent lives where, how often")
+    meta: MetaSpec = Field(MetaSpec(), description="repetition, recording, machine")
+    search: dict[str, Any] = Field({}, description="which keys to search, and over what")

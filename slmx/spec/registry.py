@@ -1,0 +1,75 @@
+"""Classes by the names that specs give them: a table per kind of component, or an import path `module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slmx.errors import SpecError, did_you_mean
+from slmx.member.hyper import Hyper
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The known classes of one kind of component, and the key (`selector`) by which a spec names one of them."""
+
+    noun: str
+    module: str
+    table: str
+    selector: str = "name"
+
+    @property
+    def known(self) -> Mapping[str, str]:
+        """Name in the spec -> `module:Class`."""
+        return getattr(importlib.import_module(self.module), self.table)
+
+    def classes(self) -> list[type[Any]]:
+        """All known classes, in the order of the table."""
+        return [import_class(path) for path in self.known.values()]
+
+    def find(self, name: Any) -> type[Any]:
+        """The class of that name or import path; SpecError with the nearest and the known names."""
+        if not isinstance(name, str):
+            raise SpecError("", f"must be the name of a {self.noun}, not {name!r}", f"known: {', '.join(self.known)}")
+        if name in self.known:
+            return import_class(self.known[name])
+        if ":" in name:
+            found = import_class(name)
+            if not (isinstance(getattr(found, "Hyper", None), type) and issubclass(found.Hyper, Hyper)):
+                raise SpecError("", f'"{name}" is no {self.noun}: it has no class Hyper with its keys')
+            return found
+        hint = did_you_mean(name, self.known)
+        known = f"known: {', '.join(self.known)}, or module:Class"
+        raise SpecError("", f'unknown {self.noun} "{name}"', f"{hint} {known}" if hint.startswith("did") else known)
+
+
+REGISTRIES = {
+    "algorithm": Registry("algorithm", "slmx.algorithm", "ALGORITHMS"),
+    "memory": Registry("memory", "slmx.memory", "MEMORIES"),
+    "net": Registry("net", "slmx.net", "NETS", selector="type"),
+    "optim_spec": Registry("optimiser", "slmx.member.optim", "OPTIMIZERS"),
+}
+
+
+def registry_of(field: str) -> Registry | None:
+    """The registry of the component that a spec key holds: `net` and `critic_net` hold nets."""
+    return next((r for key, r in REGISTRIES.items() if field == key or field.endswith(f"_{key}")), None)
+
+
+def import_class(path: str) -> type[Any]:
+    """`package.module:Class` -> the class; SpecError says which part is not there."""
+    module, _, name = path.partition(":")
+    try:
+        imported = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise SpecError("", f'there is no module "{error.name}" for "{path}"') from error
+        raise SpecError("", f'"{path}" cannot be imported: {error}') from error
+    except (ImportError, SyntaxError, ValueError) as error:
+        raise SpecError("", f'"{path}" cannot be imported: {error}') from error
+    if not isinstance(found := getattr(imported, name, None), type):
+        classes = [key for key, value in vars(imported).items() if isinstance(value, type)]
+        raise SpecError("", f'there is no class "{name}" in {module}', did_you_mean(name, classes))
+    return found
