@@ -1,4 +1,4 @@
-"""Frames a second: each measurement in a process of its own with one thread on one core; rounds interleaved, medians."""
+"""Frames a second: each measurement in a process of its own with one thread on one core, interleaved; medians."""
 
 from __future__ import annotations
 
