@@ -17,7 +17,7 @@ from speed import HERE
 
 
 class Bar(NamedTuple):
-    """The mean final greedy return to reach, within so many frames, and what SLM-Lab v5 reports (None: nothing)."""
+    """The mean final greedy return to reach in exactly so many frames, and what SLM-Lab v5 reports (None: nothing)."""
 
     reach: float
     frames: int
@@ -80,13 +80,15 @@ def print_rows(name: str, raw: dict[str, Any], trial: Path) -> list[str]:
         env, label = envs[e], algorithm(agents[a])
         joint = len(envs) > 1 and len(agents) == 1
         bar = JOINT_BARS.get(env["name"]) if joint else BARS.get((label, env["name"]))
+        if bar and bar.frames != env["max_frame"]:
+            bar = None
         done = rows[rows["state"] == "DONE"]
         final, training = done["final_return"], done["return_ma"]
         line = f"{env['name']:26}{f'{label} (joint)' if joint else label:16}{env['max_frame']:9,.0f}"
         line += f"{f'{final.mean():.1f} ± {final.std():.1f}':>18}{f'{training.mean():.1f} ± {training.std():.1f}':>18}"
         line += f"{bar.reach if bar else '':>7}{bar.slm_lab if bar and bar.slm_lab is not None else '':>9}  {name}"
         failed = len(rows) - len(done)
-        short = bar is not None and (failed or env["max_frame"] > bar.frames or not final.mean() >= bar.reach)
+        short = bar is not None and (failed > 0 or not final.mean() >= bar.reach)
         line += f"  {failed} FAILED" if failed else ""
         print(line + ("  MISSED" if short else ""), flush=True)
         if short:
