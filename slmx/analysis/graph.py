@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from html import escape
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -276,7 +277,7 @@ def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
     figure.update_yaxes(title_font_size=13)
     figure.update_layout(
         title={
-            "text": f"<b>{title}</b><br><span style='font-size:13px;color:{FAINT}'>{subtitle}</span>",
+            "text": f"<b>{escape(title)}</b><br><span style='font-size:13px;color:{FAINT}'>{escape(subtitle)}</span>",
             "font": {"size": 18},
             "x": 0,
             "xref": "paper",
