@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ from slmx.errors import SlmxError, did_you_mean
 MODES = ("train", "dev", "enjoy")
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="A laboratory for deep reinforcement learning: specs in; trained sessions, fitness, graphs and models out.",
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ def run(
     render: Render = None,
     video: Video = None,
 ) -> None:
-    """Run a spec in a mode: [bold]train[/], [bold]dev[/] (a short, checked look), or [bold]enjoy[/] a trained model."""
+    """Train a spec, look at it briefly (dev), or enjoy a trained model."""
     name, mode = read_mode(rest or [])
     if mode == "enjoy":
         if name:
@@ -61,11 +61,9 @@ def run(
     given = {"--episodes": episodes, "--session": session, "--seed": seed, "--render": render, "--video": video}
     if useless := [option for option, value in given.items() if value is not None]:
         raise SlmxError(f"{', '.join(useless)}: only for mode enjoy, not {mode}")
-    from slmx.spec.check import check_spec
-    from slmx.spec.load import load_one
+    from slmx.spec.check import check_one
 
-    spec = load_one(source, name, pairs(variables, "-s"), pairs(settings, "--set"))
-    check_spec(spec, source)
+    spec = check_one(source, name, pairs(variables, "-s"), pairs(settings, "--set"))
     from slmx import lab
 
     trained = lab.train(spec, data, quiet, graphs) if mode == "train" else lab.dev(spec, data, quiet)
@@ -91,26 +89,29 @@ def enjoy(
 
 @app.command()
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", help="spec files")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE", help="spec files, or folders of them")] = None,
     schema: Annotated[bool, typer.Option("--schema", help="print the JSON Schema of a spec file")] = False,
     variables: Variables = None,
     settings: Settings = None,
 ) -> None:
-    """Check spec files: every error of every file, and exit code 2 if there is one."""
-    from slmx.spec import check as checks
-
+    """Check spec files, and print every error of every file."""
     if schema:
-        print(json.dumps(checks.json_schema(), indent=2))
+        from slmx.spec.vocabulary import json_schema
+
+        print(json.dumps(json_schema(), indent=2))
         return
     if not files:
-        raise SlmxError("name a spec file to check, or ask for --schema")
-    wrong = []
-    for file in files:
+        raise SlmxError("name a spec file or a folder of them to check, or ask for --schema")
+    from slmx.spec.check import check_file
+    from slmx.spec.load import find
+
+    wrong = False
+    for file in find(files):
         try:
-            specs = checks.check_file(file, pairs(variables, "-s"), pairs(settings, "--set"))
+            specs = check_file(file, None, pairs(variables, "-s"), pairs(settings, "--set"))
             print(f"{file}: {len(specs)} spec{'s' if len(specs) != 1 else ''}, no errors")
         except SlmxError as error:
-            wrong.append(error)
+            wrong = True
             print(error, file=sys.stderr)
     if wrong:
         raise typer.Exit(2)
@@ -118,13 +119,25 @@ def check(
 
 @app.command("list")
 def list_(
-    name: Annotated[str | None, typer.Argument(help="one algorithm, net, memory, optimiser, or env, body, meta")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="what to show in full: PPO, MLP, algorithms, env, ...")
+    ] = None,
 ) -> None:
-    """List algorithms, nets, memories, optimisers and environment keys, each with its type, default and meaning."""
-    from slmx.spec.check import vocabulary
+    """List algorithms, nets, memories, optimisers, and the keys of specs."""
+    from slmx.display import print_entry, print_overview
+    from slmx.spec.vocabulary import vocabulary
 
-    groups = vocabulary()
-    print_vocabulary(groups, name)
+    sections = vocabulary()
+    if name is None:
+        print_overview(sections)
+        return
+    entries = {entry.name: [entry] for group in sections.values() for entry in group} | sections
+    by_lower = {known.lower(): found for known, found in entries.items()}
+    if name.lower() not in by_lower:
+        hint = did_you_mean(name, entries) or "slmx list shows what there is"
+        raise SlmxError(f'there is nothing called "{name}" to list; {hint}')
+    for entry in by_lower[name.lower()]:
+        print_entry(entry)
 
 
 @app.command()
@@ -196,28 +209,10 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
     return found
 
 
-def print_vocabulary(groups: Any, name: str | None) -> None:
-    """Print what `slmx list` lists."""
-    from slmx.spec.check import print_groups
-
-    print_groups(groups, name)
-
-
 def main() -> None:
-    """Run the command line."""
+    """Run the command line. typer itself exits with 2 for wrong usage and with 130 for Ctrl-C."""
     try:
-        app(standalone_mode=False)
+        app()
     except SlmxError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            sys.exit(2)
-        raise
