@@ -42,10 +42,9 @@ def edit_distance(one: str, other: str) -> int:
 
     Source: optimal string alignment (Damerau 1964): the four slips that make most typing errors.
     """
-    before: list[int] = []
-    row = list(range(len(other) + 1))
+    above = row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
-        before, above, row = row if i == 1 else above, row, [i]
+        before, above, row = above, row, [i]
         for j, b in enumerate(other, 1):
             cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a != b))
             if i > 1 and j > 1 and a == other[j - 2] and b == one[i - 2]:

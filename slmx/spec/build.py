@@ -142,7 +142,7 @@ class _Builder:
         if selector not in raw:
             slips = [k for k in raw if isinstance(k, str) and edit_distance(k.lower(), selector) <= 1]
             if not slips:
-                self.found.append(_Missing(path, selector, f"the name of a {registry.noun}"))
+                self.found.append(_Missing(path, selector, f"the name of {registry.one}"))
                 return None
             self.found.append(_Unknown(path, slips[0], (selector,), frozenset()))
             raw = {selector if key == slips[0] else key: value for key, value in raw.items()}
@@ -338,7 +338,7 @@ def _message(detail: ErrorDetails) -> tuple[str, str]:
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind in BOUNDS:
         shown = show(given.model_dump() if isinstance(given, BaseModel) else given)
-        return f"must be {BOUNDS[kind]} {next(iter(context.values()))}, not {shown}", ""
+        return f"must be {BOUNDS[kind]} {_whole(next(iter(context.values())))}, not {shown}", ""
     if kind == "missing":
         return "missing key", ""
     if kind == "finite_number":
@@ -369,6 +369,11 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _whole(number: float) -> float:
+    """1.0 as people write it."""
+    return int(number) if float(number).is_integer() else number
 
 
 def _custom(detail: ErrorDetails) -> str:

@@ -64,7 +64,7 @@ def put(raw: Any, path: list[str], value: Any) -> None:
             key = int(part)
         elif not isinstance(raw, dict):
             raise KeyError(join(*path[: i + 1]))
-        elif part == "0" and "0" not in raw and i == 1 and path[0] in ("agent", "env"):
+        elif part == "0" and i == 1 < len(path) - 1 and path[0] in ("agent", "env"):
             continue  # an object where there is one
         if i == len(path) - 1:
             raw[key] = value

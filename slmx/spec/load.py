@@ -5,8 +5,8 @@ but `${name}` becomes the variable's value, a number where it reads as one.
 
 `variants: [...]` in a spec stands for several specs. Each entry is laid over the spec around it: groups merge key by
 key, and anything else, lists too, is replaced; a group over a list of one group (`agent`, `env`) merges into that one.
-Entries may have variants of their own: expansion goes depth first and in order, and what stands deeper wins. `{}` is the
-base itself, which else is not among the specs. A variant is called `{spec_name}_{i}` by its place in the list, or
+Entries may have variants of their own: expansion goes depth first and in order, and what stands deeper wins. `{}` is
+the base itself, which else is not among the specs. A variant is called `{spec_name}_{i}` by its place in the list, or
 `{spec_name}_{name}` where it has a key `name`; names of nested variants follow one another.
 """
 
@@ -47,21 +47,18 @@ def load_one(
     overrides: Mapping[str, Any] | None = None,
 ) -> Spec:
     """One spec of a file: that of the name, or the only one there is."""
-    specs, errors = attempt_file(path, pick(path, name), variables, overrides)
+    specs, errors = attempt_file(path, pick(path, name, variables), variables, overrides)
     if errors:
         raise SpecErrors(str(path), errors)
     return next(iter(specs.values()))
 
 
-def pick(path: Path | str, name: str | None) -> str:
-    """The name of the wanted spec, or of the only spec of a file."""
-    names = list(_expand(read(path), str(path)))
+def pick(path: Path | str, name: str | None, variables: Mapping[str, Any] | None = None) -> str:
+    """The name of the wanted spec, or of the only spec of a file; SlmxError where there is no such spec, or several."""
+    names = list(_expand(substitute(read(path), variables or {}), str(path)))
     if name is None and len(names) > 1:
         raise SlmxError(f"{path}: which spec? There are {', '.join(names)}")
     if name is not None and name not in names:
-        # a variable may stand in the name itself
-        if any(VARIABLE.search(known) for known in names):
-            return name
         raise SlmxError(f'{path}: there is no spec "{name}"; {did_you_mean(name, names)}'.rstrip("; "))
     return name or names[0]
 
@@ -84,12 +81,10 @@ def attempt_file(
             hint = did_you_mean(given, used) or "it has no variables"
             raise SlmxError(f'{path}: the variable "{given}" does not occur; {hint}')
     expanded = _expand(substitute(raw, variables or {}), str(path))
-    if name is not None and name not in expanded:
-        raise SlmxError(f'{path}: there is no spec "{name}"; {did_you_mean(name, expanded)}'.rstrip("; "))
     specs: dict[str, Spec] = {}
     errors: list[SpecError] = []
     for key in [name] if name is not None else expanded:
-        spec, wrong = _attempt(key, expanded[key], overrides or {}, bool(variables))
+        spec, wrong = _attempt(key, expanded[key], overrides or {})
         if spec is not None:
             specs[key] = spec
         errors += [in_spec(key, error) for error in wrong]
@@ -172,9 +167,7 @@ def substitute_text(text: Any, variables: Mapping[str, Any]) -> Any:
     return VARIABLE.sub(lambda found: str(variables.get(found[1], found[0])), text)
 
 
-def _attempt(
-    name: str, raw: Any, overrides: Mapping[str, Any], some_given: bool
-) -> tuple[Spec | None, list[SpecError]]:
+def _attempt(name: str, raw: Any, overrides: Mapping[str, Any]) -> tuple[Spec | None, list[SpecError]]:
     raw = copy.deepcopy(raw)
     errors = []
     if isinstance(raw, dict) and "name" in raw:
@@ -185,12 +178,10 @@ def _attempt(
             put(raw, path.split("."), parsed(value))
         except KeyError as error:
             errors.append(SpecError(str(error.args[0]), "there is nothing here to set", f"asked for by {path}"))
-    for path, text in _strings(raw):
-        for variable in VARIABLE.findall(text):
-            hint = f"give it with -s {variable}=..."
-            errors.append(SpecError(path, f'the variable "${{{variable}}}" has no value', hint))
-    if errors and any("has no value" in error.message for error in errors):
-        return None, errors  # what else is wrong shows when the values are there
+    open_places = [(path, found) for path, text in [("", name), *_strings(raw)] for found in VARIABLE.findall(text)]
+    if open_places:  # what else is wrong shows when the values are there
+        hint = "give it with -s {}=..."
+        return None, errors + [SpecError(p, f'"${{{v}}}" has no value', hint.format(v)) for p, v in open_places]
     spec, wrong = attempt(name, raw)
     return (None if errors else spec), errors + wrong
 
@@ -276,10 +267,9 @@ class _Loader(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=True)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is no text", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f'the key "{key}" stands twice', key_node.start_mark)
+            if not isinstance(key, str) or key in seen:
+                wrong = f'the key "{key}" stands twice' if key in seen else f"the key {key!r} is no text"
+                raise yaml.constructor.ConstructorError(None, None, wrong, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -298,7 +288,7 @@ _Loader.add_implicit_resolver(
 
 def _yaml(text: str, path: Path) -> Any:
     try:
-        raw = yaml.load(text, _Loader)  # noqa: S506 (it is a safe loader)
+        raw = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

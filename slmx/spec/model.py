@@ -23,7 +23,7 @@ class BodySpec(Model):
     """Which agent has how many bodies in which environment: the AEB space."""
 
     product: Literal["outer", "inner", "custom"] = Field(
-        "outer", description="outer: every agent in every environment; inner: agent i in environment i; custom: as listed"
+        "outer", description="outer: all agents in all environments; inner: agent i in environment i; custom: as listed"
     )
     num: Int | list[Int] | list[list[Int]] = Field(
         1, description="bodies per agent and environment: a number, one per environment, or [agent, env, body] (custom)"

@@ -16,9 +16,15 @@ class Registry:
     """The known classes of one kind of component, and the key (`selector`) by which a spec names one of them."""
 
     noun: str
+    plural: str
     module: str
     table: str
     selector: str = "name"
+
+    @property
+    def one(self) -> str:
+        """The noun with its article."""
+        return f"a{'n' * (self.noun[0] in 'aeio')} {self.noun}"
 
     @property
     def known(self) -> Mapping[str, str]:
@@ -32,7 +38,7 @@ class Registry:
     def find(self, name: Any) -> type[Any]:
         """The class of that name or import path; SpecError with the nearest and the known names."""
         if not isinstance(name, str):
-            raise SpecError("", f"must be the name of a {self.noun}, not {name!r}", f"known: {', '.join(self.known)}")
+            raise SpecError("", f"must be the name of {self.one}, not {name!r}", f"known: {', '.join(self.known)}")
         if name in self.known:
             return import_class(self.known[name])
         if ":" in name:
@@ -46,10 +52,10 @@ class Registry:
 
 
 REGISTRIES = {
-    "algorithm": Registry("algorithm", "slmx.algorithm", "ALGORITHMS"),
-    "memory": Registry("memory", "slmx.memory", "MEMORIES"),
-    "net": Registry("net", "slmx.net", "NETS", selector="type"),
-    "optim_spec": Registry("optimiser", "slmx.member.optim", "OPTIMIZERS"),
+    "algorithm": Registry("algorithm", "algorithms", "slmx.algorithm", "ALGORITHMS"),
+    "memory": Registry("memory", "memories", "slmx.memory", "MEMORIES"),
+    "net": Registry("net", "nets", "slmx.net", "NETS", selector="type"),
+    "optim_spec": Registry("optimiser", "optimisers", "slmx.member.optim", "OPTIMIZERS"),
 }
 
 

@@ -1,0 +1,91 @@
+"""Everything that can be known to be wrong with a spec before it runs, all at once and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmx.env import describe
+from slmx.errors import SpecError, SpecErrors
+from slmx.space import resolve
+from slmx.spec.load import attempt_file, in_spec, pick
+from slmx.spec.model import Spec
+from slmx.spec.registry import REGISTRIES
+from slmx.spec.search_space import search_space
+
+if TYPE_CHECKING:
+    from slmx.env.base import Spaces
+    from slmx.space import Space
+
+
+def check_file(
+    path: Path | str,
+    name: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Spec]:
+    """All specs of a file, or the one of that name; SpecErrors holds everything that is wrong in any of them.
+
+    SlmxError where the file as a whole cannot be read or has no such spec.
+    """
+    specs, errors = attempt_file(path, name and pick(path, name, variables), variables, overrides)
+    for key, spec in specs.items():
+        errors += [in_spec(key, error) for error in problems(spec)]
+    if errors:
+        raise SpecErrors(str(path), errors)
+    return specs
+
+
+def check_one(
+    path: Path | str,
+    name: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Spec:
+    """The spec of that name, or the only one of the file, ready to run; errors as `check_file`."""
+    name = pick(path, name, variables)
+    return check_file(path, name, variables, overrides)[name]
+
+
+def problems(spec: Spec) -> list[SpecError]:
+    """What is wrong with a spec whose keys are right: its search, its bodies, its environments, and how they fit."""
+    errors = list(search_space(spec)[1])
+    space = None
+    try:
+        space = resolve(spec.body, len(spec.agent), len(spec.env))
+    except SpecError as error:
+        errors.append(error.under("body"))
+    described: dict[int, Spaces] = {}
+    for e, env in enumerate(spec.env):
+        try:
+            described[e] = describe(env)
+        except SpecError as error:
+            errors.append(error.under(f"env.{e}"))
+    if space is not None:
+        errors += _actions(spec, space, described)
+        if len(described) == len(spec.env):
+            try:
+                space.layout([described[e].slots for e in range(len(spec.env))])
+            except SpecError as error:
+                errors.append(error.under("body"))
+    return errors
+
+
+def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[SpecError]:
+    """Agents whose algorithm cannot act in an environment they live in."""
+    errors = []
+    for a, e in sorted({(body.agent, body.env) for body in space.bodies}):
+        name, registry = spec.agent[a].algorithm.name, REGISTRIES["algorithm"]
+        kind = "continuous" if e in described and hasattr(described[e].action_space, "low") else "discrete"
+        if e in described and kind not in registry.find(name).actions:
+            able = [known for known in registry.known if kind in registry.find(known).actions and known != "Random"]
+            hint = f"{kind} actions are taken by {', '.join(able)}"
+            errors.append(
+                SpecError(
+                    f"agent.{a}.algorithm.name",
+                    f"{name} cannot act in {spec.env[e].name} (env.{e}), whose actions are {kind}",
+                    hint,
+                )
+            )
+    return errors

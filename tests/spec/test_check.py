@@ -1,0 +1,108 @@
+"""The whole check of a file: everything at once, without torch; the vocabulary and the schema say the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmx.errors import SpecErrors
+from slmx.spec.check import check_file, check_one
+from slmx.spec.load import find
+from slmx.spec.registry import REGISTRIES
+from slmx.spec.vocabulary import json_schema, vocabulary
+
+Write = Callable[..., Path]
+
+
+def lines(path: Path, **arguments: Any) -> list[str]:
+    with pytest.raises(SpecErrors) as caught:
+        check_file(path, **arguments)
+    return str(caught.value).replace(str(path.parent) + "/", "").splitlines()
+
+
+@pytest.mark.parametrize("path", find([Path("spec")]), ids=str)
+def test_shipped_specs_are_sound(path: Path) -> None:
+    assert check_file(path)
+
+
+def test_everything_is_told_at_once(write: Write, ppo: dict[str, Any], dqn: dict[str, Any]) -> None:
+    ppo["env"][0]["name"] = "CartPol-v1"
+    ppo["body"]["num"] = [1, 2]
+    ppo["search"] = {"agent.0.algorithm.gama__uniform": [0, 1]}
+    dqn["env"]["name"] = "Pendulum-v1"
+    broken = {**dqn, "mta": {}}
+    said = lines(write({"one": ppo, "two": dqn, "three": broken}))
+    assert said[0] == 'spec.json: three: mta: unknown key; did you mean "meta"?'
+    assert said[1].startswith("spec.json: one: search.agent.0.algorithm.gama__uniform: unknown key")
+    assert said[2].startswith("spec.json: one: body.num: has 2 numbers for 1 environments")
+    assert 'one: env.0.name: unknown environment "CartPol-v1"; did you mean "CartPole-v' in said[3]
+    assert said[4] == (
+        "spec.json: two: agent.0.algorithm.name: DQN cannot act in Pendulum-v1 (env.0), whose actions are continuous; "
+        "continuous actions are taken by REINFORCE, A2C, PPO"
+    )
+    assert len(said) == 5
+
+
+def test_one_spec_of_a_file(write: Write, ppo: dict[str, Any]) -> None:
+    path = write({"good": ppo, "bad": {}})
+    assert check_one(path, "good").name == "good"
+    assert len(lines(path)) == 2
+
+
+def test_check_never_imports_torch(write: Write, ppo: dict[str, Any]) -> None:
+    good, bad = write({"a": ppo}), write({"a": {**ppo, "evn": 1}}, "bad.json")
+    program = f"""
+import sys
+from slmx.errors import SpecErrors
+from slmx.spec.check import check_file
+from slmx.spec.vocabulary import json_schema, vocabulary
+check_file({str(good)!r})
+try:
+    check_file({str(bad)!r})
+except SpecErrors as error:
+    print(error)
+json_schema(), vocabulary()
+print([name for name in ("torch", "ray", "pandas", "plotly") if name in sys.modules])
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert said.stdout.splitlines()[-1] == "[]"
+    assert "evn: unknown key" in said.stdout
+
+
+def test_vocabulary_documents_every_key() -> None:
+    sections = vocabulary()
+    assert {registry.plural for registry in REGISTRIES.values()} <= set(sections)
+    for entries in sections.values():
+        for entry in entries:
+            assert entry.doc
+            assert all(key.doc and key.takes for key in entry.keys), entry
+    gamma = next(k for e in sections["algorithms"] if e.name == "PPO" for k in e.keys if k.name == "gamma")
+    assert (gamma.takes, gamma.default, gamma.varies) == ("a number", "0.99", True)
+
+
+def test_schema_names_every_class_and_resolves() -> None:
+    schema = json.loads(json.dumps(json_schema()))
+    for table, registry in REGISTRIES.items():
+        assert len(schema["$defs"][table]["oneOf"]) == len(registry.known) + 1
+
+    def references(node: Any) -> list[str]:
+        inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
+        own = [node["$ref"]] if isinstance(node, dict) and "$ref" in node else []
+        return own + [found for value in inner for found in references(value)]
+
+    for reference in references(schema):
+        assert reference.removeprefix("#/$defs/") in schema["$defs"], reference
+
+
+def test_schema_accepts_shipped_specs_and_refuses_typos(ppo: dict[str, Any], dqn: dict[str, Any]) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json_schema())
+    validator.validate({"a": ppo, "b": dqn})
+    ppo["agent"][0]["algorithm"]["gama"] = 1
+    assert not validator.is_valid({"a": ppo})
