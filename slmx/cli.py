@@ -123,7 +123,7 @@ def list_(
         str | None, typer.Argument(metavar="NAME", help="what to show in full: PPO, MLP, algorithms, env, ...")
     ] = None,
 ) -> None:
-    """List algorithms, nets, memories, optimisers, and the keys of specs."""
+    """List all that a spec can name, and the keys of each."""
     from slmx.display import print_entry, print_overview
     from slmx.spec.vocabulary import vocabulary
 
@@ -147,7 +147,7 @@ def analyze(
     speed: Annotated[bool, typer.Option("--speed", help="draw frames per second as well")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make fitness tables and graphs again, from the files of a run alone."""
+    """Make a run's tables and graphs again, from its files."""
     from slmx.analysis.analyze import analyze as make
 
     table = make(directory, graphs, speed)

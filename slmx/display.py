@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from slmx.record import Recorder
     from slmx.session import Program
     from slmx.spec.model import Spec
+    from slmx.spec.vocabulary import Entry
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal to redraw
 FRAMES_A_SECOND = 30
@@ -71,14 +75,15 @@ class Display:
             self._printed = now
             self.console.print(text)
 
-    def end(self, interrupted: bool) -> None:
-        """Leave the live line."""
+    def end(self, interrupted: bool, graphs: bool = True) -> None:
+        """Leave the live line, and say what comes now."""
         if self._live:
             self._live.stop()
             self._live = None
         if not self.quiet:
             seconds = time.perf_counter() - self._started
-            self.console.print(f"{'interrupted' if interrupted else 'trained'} after {clock(seconds)}; drawing graphs")
+            then = "; drawing graphs ..." if graphs else ""
+            self.console.print(f"{'interrupted' if interrupted else 'trained'} after {clock(seconds)}{then}")
 
     def results(self, run: Run) -> None:
         """A table of what each session reached."""
@@ -88,7 +93,7 @@ class Display:
         table = Table(box=None, pad_edge=False)
         for column in ("session", *(("agent", "env") if several else ()), "state"):
             table.add_column(column)
-        for column in ("final return", "return (training)", "strength", "speed", "stability"):
+        for column in ("final return (greedy)", "return in training", "strength", "speed", "stability"):
             table.add_column(column, justify="right")
         for _, row in run.table.iterrows():
             identity = [str(row["session"]), *((str(row["agent"]), str(row["env"])) if several else ()), row["state"]]
@@ -104,7 +109,41 @@ class Display:
         if len(done):
             spread = f" ± {done.std():.1f}" if len(done) > 1 else ""
             self.console.print(f"final return over sessions: [bold]{done.mean():.1f}[/]{spread}")
-        self.console.print(f"graphs, tables and models: {run.directory}", soft_wrap=True)
+        picture = run.directory / "trial_0" / "trial_graph"
+        for path in (picture.with_suffix(".png"), picture.with_suffix(".html")):
+            if path.exists():
+                self.console.print(f"graph: {path}", soft_wrap=True)
+                break
+        if len(done):
+            self.console.print(f"to see it play: slmx enjoy {run.directory}", soft_wrap=True)
+
+
+def print_overview(sections: Mapping[str, Sequence[Entry]]) -> None:
+    """Everything that a spec can name, and the keys of each."""
+    console = Console(highlight=False)
+    for section, entries in sections.items():
+        alone = len(entries) == 1 and entries[0].name == section
+        if not alone:
+            console.print(f"[bold]{section}[/]")
+        for entry in entries:
+            console.print(Padding(f"[bold]{entry.name}[/]: {escape(entry.doc)}", (0, 0, 0, 0 if alone else 2), expand=False))
+            if entry.keys:
+                keys = ", ".join(key.name for key in entry.keys)
+                console.print(Padding(Text(keys, style="dim"), (0, 0, 0, 2 if alone else 4), expand=False))
+    console.print("\nslmx list NAME shows each key of one of these: what it takes, its default and its meaning.")
+
+
+def print_entry(entry: Entry) -> None:
+    """One group of keys, in full."""
+    console = Console(highlight=False)
+    console.print(f"[bold]{entry.name}[/]: {escape(entry.doc)}", soft_wrap=True)
+    for key in entry.keys:
+        default = "" if key.default is None else f" (default {key.default})"
+        console.print(f"  [bold]{key.name}[/]: {escape(key.doc)}", soft_wrap=True)
+        console.print(Text(f"      {key.takes}{default}", style="dim"), soft_wrap=True)
+    if any(key.varies for key in entry.keys):
+        names = ", ".join(key.name for key in entry.keys if key.varies)
+        console.print(f"  may differ between settings that train together: {names}", soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

@@ -73,7 +73,7 @@ def train(
         program.run(lambda p: display.progress(p, recorder), check)
     except KeyboardInterrupt:
         interrupted = True
-    display.end(interrupted)
+    display.end(interrupted, graphs)
     recorder.close(program, not interrupted)
     analyze(directory, graphs=graphs)
     run = Run(directory, read_table(trial / "trial.csv"), interrupted)
@@ -126,10 +126,16 @@ def enjoy(
     spec, states = read_trial(trial)
     models = {path.stem.removeprefix("session_"): path for path in (trial / "model").glob("session_*.safetensors")}
     chosen = next((s["session"] for s in states if str(s["session"]) in models), None) if session is None else session
-    if chosen is None or str(chosen) not in models:
-        raise SlmxError(f"{trial}: no model of session {chosen}; there are: {', '.join(sorted(models)) or 'none'}")
+    if chosen is None:
+        raise SlmxError(f"{trial}: there is no model to play: no session came far enough to leave one")
+    if str(chosen) not in models:
+        known = ", ".join(sorted(models, key=int)) or "none"
+        raise SlmxError(f"{trial}: there is no model of session {chosen}; there are those of: {known}")
     program = Program([Session(spec, int(trial.name.removeprefix("trial_")), chosen)])
-    program.load([read_model(models[str(chosen)])])
+    try:
+        program.load([read_model(models[str(chosen)])])
+    except ValueError as error:
+        raise SlmxError(f"{models[str(chosen)]}: {error}") from error
     program.tick = max(program.ticks)
     count = episodes or spec.meta.eval_episode
 
@@ -231,7 +237,10 @@ def read_trial(trial: Path) -> tuple[Spec, list[dict[str, Any]]]:
     from slmx.analysis.files import read_json
     from slmx.spec.dump import restore
 
-    return restore(read_json(trial / "spec.json")["spec"]), read_json(trial / "sessions.json")
+    record, states = read_json(trial / "spec.json"), read_json(trial / "sessions.json")
+    if not (isinstance(record, dict) and isinstance(record.get("spec"), dict) and isinstance(states, list)):
+        raise SlmxError(f"{trial}: spec.json and sessions.json are not what a run writes")
+    return restore(record["spec"]), states
 
 
 def read_model(path: Path) -> dict[str, Any]:

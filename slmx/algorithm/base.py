@@ -51,6 +51,11 @@ class Algorithm:
     actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
     net_keys: ClassVar[frozenset[str]] = frozenset()  # keys of the network that only some algorithms use, and this one does
 
+    @classmethod
+    def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
+        """Keys whose values do not fit an agent with so many bodies in each of its environments, and why."""
+        return {}
+
     def __init__(self, setting: Setting):
         self.setting, self.ports, self.members = setting, list(setting.ports), setting.members
         like = {"dtype": setting.dtype, "device": setting.device}

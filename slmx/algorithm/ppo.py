@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -37,6 +38,14 @@ class PPO(Algorithm):
         time_horizon: Int = Field(128, ge=1, description="steps of each body per update")
         minibatch_size: Int = Field(256, ge=2, description="frames per gradient step, over all bodies of a member")
         training_epoch: Int = Field(4, ge=1, description="passes over each rollout")
+
+    @classmethod
+    def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
+        frames = hyper.time_horizon * sum(bodies)
+        if frames % hyper.minibatch_size:
+            rollout = f"time_horizon {hyper.time_horizon} x {sum(bodies)} bodies"
+            return {"minibatch_size": f"{hyper.minibatch_size} does not divide the {frames} frames of a rollout ({rollout})"}
+        return {}
 
     def build(self) -> None:
         from slmx.net.actor_critic import ActorCritic

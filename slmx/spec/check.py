@@ -64,6 +64,7 @@ def problems(spec: Spec) -> list[SpecError]:
             errors.append(error.under(f"env.{e}"))
     if space is not None:
         errors += _actions(spec, space, described)
+        errors += _rollouts(spec, space)
         if len(described) == len(spec.env):
             try:
                 space.layout([described[e].slots for e in range(len(spec.env))])
@@ -88,4 +89,16 @@ def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[
                     hint,
                 )
             )
+    return errors
+
+
+def _rollouts(spec: Spec, space: Space) -> list[SpecError]:
+    """Algorithms whose settings do not fit the number of their bodies."""
+    errors = []
+    for a, agent in enumerate(spec.agent):
+        bodies = [count for (owner, _), count in space.counts.items() if owner == a]
+        kind = REGISTRIES["algorithm"].find(agent.algorithm.name)
+        errors += [
+            SpecError(f"agent.{a}.algorithm.{key}", wrong) for key, wrong in kind.misfits(agent.algorithm, bodies).items()
+        ]
     return errors

@@ -50,6 +50,10 @@ class Spec(Model):
     name: str = Field(description="the spec's key in its file")
     agent: list[AgentSpec] = Field(min_length=1, description="the agents")
     env: list[EnvSpec] = Field(min_length=1, description="the environments")
-    body: BodySpec = Field(BodySpec(), description="which agent lives where, how often")
-    meta: MetaSpec = Field(MetaSpec(), description="repetition, recording, machine")
+    body: BodySpec = Field(
+        default_factory=lambda: BodySpec.model_validate({}), description="which agent lives where, how often"
+    )
+    meta: MetaSpec = Field(
+        default_factory=lambda: MetaSpec.model_validate({}), description="repetition, recording, machine"
+    )
     search: dict[str, Any] = Field({}, description="which keys to search, and over what")

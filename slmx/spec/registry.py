@@ -13,13 +13,17 @@ from slmx.member.hyper import Hyper
 
 @dataclass(frozen=True)
 class Registry:
-    """The known classes of one kind of component, and the key (`selector`) by which a spec names one of them."""
+    """The known classes of one kind of component, and the key (`selector`) by which a spec names one of them.
+
+    `needs`: the attributes of a class that a spec is checked against.
+    """
 
     noun: str
     plural: str
     module: str
     table: str
     selector: str = "name"
+    needs: tuple[str, ...] = ()
 
     @property
     def one(self) -> str:
@@ -42,17 +46,29 @@ class Registry:
         if name in self.known:
             return import_class(self.known[name])
         if ":" in name:
-            found = import_class(name)
-            if not (isinstance(getattr(found, "Hyper", None), type) and issubclass(found.Hyper, Hyper)):
-                raise SpecError("", f'"{name}" is no {self.noun}: it has no class Hyper with its keys')
-            return found
+            return self.accept(import_class(name), name)
         hint = did_you_mean(name, self.known)
         known = f"known: {', '.join(self.known)}, or module:Class"
         raise SpecError("", f'unknown {self.noun} "{name}"', f"{hint} {known}" if hint.startswith("did") else known)
 
+    def accept(self, found: type[Any], name: str) -> type[Any]:
+        """A user's own class, if it says what the lab asks of one; SpecError says what it lacks."""
+        wrong = ""
+        if not (isinstance(getattr(found, "Hyper", None), type) and issubclass(found.Hyper, Hyper)):
+            wrong = "it has no class Hyper with its keys, a slmx.member.hyper.Hyper"
+        elif self.selector not in found.Hyper.model_fields:
+            wrong = f'its Hyper has no field "{self.selector}"'
+        elif lacking := [need for need in self.needs if not hasattr(found, need)]:
+            wrong = f"it does not say its {', '.join(lacking)}"
+        if wrong:
+            raise SpecError("", f'"{name}" is no {self.noun}: {wrong}')
+        return found
+
 
 REGISTRIES = {
-    "algorithm": Registry("algorithm", "algorithms", "slmx.algorithm", "ALGORITHMS"),
+    "algorithm": Registry(
+        "algorithm", "algorithms", "slmx.algorithm", "ALGORITHMS", needs=("memories", "actions", "net_keys")
+    ),
     "memory": Registry("memory", "memories", "slmx.memory", "MEMORIES"),
     "net": Registry("net", "nets", "slmx.net", "NETS", selector="type"),
     "optim_spec": Registry("optimiser", "optimisers", "slmx.member.optim", "OPTIMIZERS"),

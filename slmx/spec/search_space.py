@@ -158,11 +158,12 @@ class _Reader:
 
     def refuse_half_suffix(self, path: list[str]) -> None:
         """`max_size_choice` is a slip for `max_size__choice`."""
-        parent, key = path[:-1], path[-1]
-        for suffix in SUFFIXES:
-            stem = key.removesuffix(f"_{suffix}")
-            if stem != key and stem in _keys(_at(self.spec, parent)):
-                raise SpecError("", "unknown key", f'did you mean "{stem}__{suffix}"?')
+        keys = _keys(_at(self.spec, path[:-1]))
+        if keys and path[-1] not in keys:
+            marked = [f"{key}__{suffix}" for key in keys for suffix in SUFFIXES]
+            near = nearest(path[-1], [*keys, *marked])
+            if near and near[0] in marked:
+                raise SpecError("", "unknown key", f'did you mean "{near[0]}"?')
 
     def add(self, path: str, kind: str, args: list[Any], written: str) -> None:
         """Note a domain, if its arguments make sense."""
