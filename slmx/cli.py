@@ -36,9 +36,12 @@ Video = Annotated[Path | None, typer.Option("--video", metavar="FILE.mp4", help=
 
 @app.command()
 def run(
-    source: Annotated[Path, typer.Argument(metavar="SPEC_FILE|DATA_DIR", help="a spec file; for enjoy, a run's directory")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SPEC_FILE|DATA_DIR", help="a spec file; for enjoy, a run's directory")
+    ],
     rest: Annotated[
-        list[str] | None, typer.Argument(metavar="[SPEC_NAME] MODE", help=f"modes: {', '.join(MODES)}; by default train")
+        list[str] | None,
+        typer.Argument(metavar="[SPEC_NAME] MODE", help=f"modes: {', '.join(MODES)}; by default train"),
     ] = None,
     data: Data = Path("data"),
     variables: Variables = None,
@@ -181,7 +184,9 @@ def play(
             print("  " + " ".join(f"{x:g}" for x in own))
     if played.stored is not None and not quiet:
         same = played.returns == played.stored
-        print("as in its final evaluation" if same else "its final evaluation was: " + " ".join(map(str, played.stored)))
+        print(
+            "as in its final evaluation" if same else "its final evaluation was: " + " ".join(map(str, played.stored))
+        )
 
 
 def read_mode(rest: list[str]) -> tuple[str | None, str]:
@@ -204,7 +209,7 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
     for pair in given or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise SlmxError(f'{option} {pair}: expected NAME=VALUE, for example {option} lr=0.001')
+            raise SlmxError(f"{option} {pair}: expected NAME=VALUE, for example {option} lr=0.001")
         found[key] = value
     return found
 

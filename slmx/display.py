@@ -45,8 +45,8 @@ class Display:
         agents = ", ".join(getattr(agent.algorithm, "name", agent.name) for agent in spec.agent)
         plural = "session" if program.members == 1 else "sessions"
         self.console.print(
-            f"[bold]{spec.name}[/]: {agents} in {envs}, {program.members} {plural} x {sum(program.total_frames):,} frames"
-        )
+            f"[bold]{spec.name}[/]: {agents} in {envs}, {program.members} {plural} x {sum(program.total_frames):,}
+        frames" )
         self.console.print(f"[dim]{directory}[/]", soft_wrap=True)
         self._started = self._printed = time.perf_counter()
         if self.console.is_terminal and not self.verbose:
@@ -126,7 +126,9 @@ def print_overview(sections: Mapping[str, Sequence[Entry]]) -> None:
         if not alone:
             console.print(f"[bold]{section}[/]")
         for entry in entries:
-            console.print(Padding(f"[bold]{entry.name}[/]: {escape(entry.doc)}", (0, 0, 0, 0 if alone else 2), expand=False))
+            console.print(
+                Padding(f"[bold]{entry.name}[/]: {escape(entry.doc)}", (0, 0, 0, 0 if alone else 2), expand=False)
+            )
             if entry.keys:
                 keys = ", ".join(key.name for key in entry.keys)
                 console.print(Padding(Text(keys, style="dim"), (0, 0, 0, 2 if alone else 4), expand=False))

@@ -43,7 +43,12 @@ class Run:
 
 
 def train(
-    spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, check: bool = False, display: Display | None = None
+    spec: Spec,
+    data: Path,
+    quiet: bool = False,
+    graphs: bool = True,
+    check: bool = False,
+    display: Display | None = None,
 ) -> Run:
     """Train all sessions of one trial as one program; write tables, models and graphs under `data`.
 
@@ -117,8 +122,8 @@ def enjoy(
 ) -> Played:
     """Play a saved model greedily.
 
-    `directory`: of a run or a trial. By default the first session that was not a failure, with the seeds and the number of
-    episodes of its final evaluation, whose returns it then repeats exactly; `seed` draws others.
+    `directory`: of a run or a trial. By default the first session that was not a failure, with the seeds and the number
+    of episodes of its final evaluation, whose returns it then repeats exactly; `seed` draws others.
     """
     from slmx.session import Program, Session, evaluation_seeds
 
@@ -131,7 +136,7 @@ def enjoy(
     if str(chosen) not in models:
         known = ", ".join(sorted(models, key=int)) or "none"
         raise SlmxError(f"{trial}: there is no model of session {chosen}; there are those of: {known}")
-    program = Program([Session(spec, int(trial.name.removeprefix("trial_")), chosen)])
+    program = Program([Session(spec, trial_number(trial), chosen)])
     try:
         program.load([read_model(models[str(chosen)])])
     except ValueError as error:
@@ -153,7 +158,11 @@ def enjoy(
 
 
 def _show(
-    program: Program, count: int, draw: Callable[[Session, int, int], Sequence[int]], render: str | None, video: Path | None
+    program: Program,
+    count: int,
+    draw: Callable[[Session, int, int], Sequence[int]],
+    render: str | None,
+    video: Path | None,
 ) -> list[Evaluation]:
     """Play one episode after another, before the eyes of a viewer."""
     from slmx.display import Film, Window
@@ -178,8 +187,8 @@ def _show(
 def standard(env: EnvSpec, spaces: Spaces) -> dict[str, Any]:
     """The fitness standard of an environment: the lab's table's, or measured.
 
-    An environment that the table does not know has its random return measured, and the reward threshold with which it is
-    registered, if any, as its standard.
+    An environment that the table does not know has its random return measured, and the reward threshold with which it
+    is registered, if any, as its standard.
     """
     import json
 
@@ -229,7 +238,17 @@ def find_trial(directory: Path) -> Path:
     for place in (directory, directory / "trial_0"):
         if (place / "sessions.json").is_file():
             return place
-    raise SlmxError(f"{directory}: no trained model here; expected the directory of a run, data/NAME_TIME, or of its trial")
+    raise SlmxError(
+        f"{directory}: no trained model here; expected the directory of a run, data/NAME_TIME, or of its trial"
+    )
+
+
+def trial_number(trial: Path) -> int:
+    """The number in a trial's directory's name, on which its random streams depend."""
+    number = trial.resolve().name.removeprefix("trial_")
+    if not number.isdecimal():
+        raise SlmxError(f"{trial}: a trial's directory is called trial_0, trial_1, ...; this one has been renamed")
+    return int(number)
 
 
 def read_trial(trial: Path) -> tuple[Spec, list[dict[str, Any]]]:
