@@ -44,9 +44,8 @@ class Display:
         envs = ", ".join(f"{e.name} ({s.backend})" for e, s in zip(spec.env, program.spaces, strict=True))
         agents = ", ".join(getattr(agent.algorithm, "name", agent.name) for agent in spec.agent)
         plural = "session" if program.members == 1 else "sessions"
-        self.console.print(
-            f"[bold]{spec.name}[/]: {agents} in {envs}, {program.members} {plural} x {sum(program.total_frames):,}
-        frames" )
+        size = f"{program.members} {plural} x {sum(program.total_frames):,} frames"
+        self.console.print(f"[bold]{spec.name}[/]: {agents} in {envs}, {size}")
         self.console.print(f"[dim]{directory}[/]", soft_wrap=True)
         self._started = self._printed = time.perf_counter()
         if self.console.is_terminal and not self.verbose:

@@ -1,7 +1,8 @@
 """torch, imported at its first use.
 
 Importing torch takes seconds; a spec with a typing error must be refused at once. An algorithm's typed hyperparameters
-stand in one file with its learning, so that file names torch through this proxy: reading the hyperparameters costs nothing.
+stand in one file with its learning, so that file names torch through this proxy: reading the hyperparameters costs
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Returns, targets and surrogates: pure functions of tensors.
 
 Time is axis 1; members, bodies and hyperparameters broadcast. Nothing here reduces over members or batch: a loss is per
-sample, and the caller names the axis of its mean. `terminated` cuts the bootstrap, `done` (terminated or truncated) the trace.
+sample, and the caller names the axis of its mean. `terminated` cuts the bootstrap, `done` (terminated or truncated) the
+trace.
 """
 
 from __future__ import annotations

@@ -85,15 +85,16 @@ def write_spec(directory: Path, spec: Spec, backends: Sequence[str], fitness: di
 class Recorder:
     """Writes the tables of one program's sessions into their trial's directory as the training goes.
 
-    Rows are appended and flushed at every table row, so a killed run leaves what it had done. Wall-clock times lie apart in
-    speed.csv: all other tables are repeated byte for byte by the same spec and seed.
+    Rows are appended and flushed at every table row, so a killed run leaves what it had done. Wall-clock times lie
+    apart in speed.csv: all other tables are repeated byte for byte by the same spec and seed.
     """
 
     def __init__(self, directory: Path, sessions: Sequence[Session]):
         self.directory, self.sessions = directory, list(sessions)
         (directory / "model").mkdir(parents=True, exist_ok=True)
         self.states = [
-            {"session": s.index, "seed": s.spec.meta.seed, "state": "RUNNING", "reason": "", "frame": 0} for s in sessions
+            {"session": s.index, "seed": s.spec.meta.seed, "state": "RUNNING", "reason": "", "frame": 0}
+            for s in sessions
         ]
         self._episodes = [_Table(directory / f"episodes_{s.index}.csv", EPISODE_COLUMNS) for s in sessions]
         self._evaluations = [_Table(directory / f"eval_{s.index}.csv", EVALUATION_COLUMNS) for s in sessions]

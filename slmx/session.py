@@ -1,8 +1,8 @@
 """Sessions and the one loop in which agents meet environments.
 
-A Session is a value: one seed of one trial. A Program trains any list of sessions that build the same networks, memories and
-environments; a session's position in the list is its position on the member axis, and it learns there what it would learn
-alone.
+A Session is a value: one seed of one trial. A Program trains any list of sessions that build the same networks,
+memories and environments; a session's position in the list is its position on the member axis, and it learns there what
+it would learn alone.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Program:
         return [ticks * rows for ticks, rows in zip(self.ticks, self.layout.rows, strict=True)]
 
     def run(self, report: Callable[[Program], None] | None = None, check: bool = False) -> None:
-        """Train to the end. `report` is called after each table row; `check` looks at every update for numbers gone bad."""
+        """Train to the end. `report` is called after each table row; `check`: look at every update for bad numbers."""
         meta = self.spec.meta
         envs = self._envs()
         trackers = [_Tracker(e, self.layout, self.members) for e in range(len(envs))]
@@ -163,8 +163,7 @@ class Program:
                 actions = [agent.act(own) for agent, own in zip(self.agents, obs, strict=True)]
                 by_env = self.layout.scatter(self._env_actions(actions))
                 steps = [
-                    env.step(action) if alive else None
-                    for env, action, alive in zip(envs, by_env, live, strict=True)
+                    env.step(action) if alive else None for env, action, alive in zip(envs, by_env, live, strict=True)
                 ]
                 ended = [
                     episode
@@ -345,7 +344,9 @@ class Program:
             for port, place in enumerate(self.layout.places[a]):
                 step = converted[place.env]
                 if step is not None:
-                    step = self.normalizers[a][port].step(step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x)))
+                    step = self.normalizers[a][port].step(
+                        step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x))
+                    )
                 own.append(step)
             agent.update(obs[a], actions[a], own)
             following.append([None if step is None else step.obs for step in own])
@@ -413,7 +414,7 @@ def _integers(seed: np.random.SeedSequence, count: int) -> list[int]:
 
 
 def resolve_device(device: str) -> str:
-    """"auto" is CUDA where there is one."""
+    """ "auto" is CUDA where there is one."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device

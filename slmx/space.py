@@ -1,8 +1,8 @@
 """The AEB space: which agent has which bodies in which environment, as a list of coordinates and two index maps.
 
-A body `(a, e, b)` is one incarnation of agent `a` in environment `e`. Rows of an environment are its bodies; `gather` hands
-each agent the rows of its ports, `scatter` puts their actions back. Every row belongs to exactly one port, so scatter after
-gather is the identity.
+A body `(a, e, b)` is one incarnation of agent `a` in environment `e`. Rows of an environment are its bodies; `gather`
+hands each agent the rows of its ports, `scatter` puts their actions back. Every row belongs to exactly one port, so
+scatter after gather is the identity.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slmx.errors import SpecError
@@ -57,7 +58,7 @@ def _custom(num: object, agents: int, envs: int) -> Space:
     for body in bodies:
         if not (0 <= body.agent < agents and 0 <= body.env < envs and body.body >= 0):
             raise SpecError("num", f"{list(body)} is outside the {agents} agents and {envs} environments of the spec")
-    for a, b in zip(bodies, bodies[1:], strict=False):
+    for a, b in pairwise(bodies):
         if a == b:
             raise SpecError("num", f"{list(a)} stands twice")
     for axis, count in (("agent", agents), ("env", envs)):
@@ -142,7 +143,9 @@ class Layout:
         self.rows = [c * s for c, s in zip(copies, slots, strict=True)]
         # the common case, one port that fills its environment in order, needs no copying
         self._index: dict[tuple[int, int], Any] = {
-            (place.agent, place.env): slice(None) if place.rows == tuple(range(self.rows[place.env])) else list(place.rows)
+            (place.agent, place.env): slice(None)
+            if place.rows == tuple(range(self.rows[place.env]))
+            else list(place.rows)
             for own in places
             for place in own
         }

@@ -29,7 +29,9 @@ class A2C(Algorithm):
         """Advantage actor-critic with generalised advantages or n-step returns."""
 
         gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
-        lam: MaybePerMember = Field(0.95, ge=0, le=1, description="decay of the advantages' trace; null: n-step returns")
+        lam: MaybePerMember = Field(
+            0.95, ge=0, le=1, description="decay of the advantages' trace; null: n-step returns"
+        )
         num_step_returns: Int | None = Field(None, ge=1, description="rewards per return where lam is null; null: all")
         entropy_coef: Scheduled = Field(0.01, ge=0, description="weight of the entropy bonus")
         val_loss_coef: PerMember = Field(0.5, ge=0, description="weight of the value loss")

@@ -49,7 +49,9 @@ class Algorithm:
     Hyper: ClassVar[type[NamedHyper]]
     memories: ClassVar[tuple[str, ...]] = ()  # memories it can use, by name; its default first
     actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
-    net_keys: ClassVar[frozenset[str]] = frozenset()  # keys of the network that only some algorithms use, and this one does
+    net_keys: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # keys of the network that only some algorithms use, and this one does
 
     @classmethod
     def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
@@ -134,7 +136,7 @@ class Algorithm:
                 self._counts[name][rows] += 1
 
     def drain(self) -> dict[str, list[float]]:
-        """The means since the last call, by name, each of M numbers (NaN where nothing was noted), and present settings."""
+        """The means since the last call, by name, M numbers each (NaN where nothing was noted), and settings."""
         means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
         self._sums, self._counts = {}, {}
         return means | {name: value.flatten().tolist() for name, value in self.settings().items()}

@@ -1,7 +1,7 @@
 """Deep Q-learning (Mnih et al., 2015, Nature 518), with the options that grew around it.
 
-Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the memory's
-name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298.
+Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the
+memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298.
 """
 
 from __future__ import annotations
@@ -40,12 +40,18 @@ class DQN(Algorithm):
             ge=0,
             description="epsilon, or the temperature of boltzmann",
         )
-        double: bool = Field(False, description="the online network chooses the next action, the target network values it")
+        double: bool = Field(
+            False, description="the online network chooses the next action, the target network values it"
+        )
         num_step_returns: Int = Field(1, ge=1, description="rewards between an observation and its bootstrap")
         loss: Literal["huber", "squared"] = Field("huber", description="of the temporal-difference error")
-        update_type: Literal["replace", "polyak", "none"] = Field("replace", description="how the target network follows")
+        update_type: Literal["replace", "polyak", "none"] = Field(
+            "replace", description="how the target network follows"
+        )
         update_frequency: Int = Field(500, ge=1, description="frames between replacements of the target network")
-        polyak_coef: PerMember = Field(0.005, gt=0, le=1, description="share of the online network taken over per update")
+        polyak_coef: PerMember = Field(
+            0.005, gt=0, le=1, description="share of the online network taken over per update"
+        )
         training_start_step: Int = Field(1000, ge=0, description="frames before the first update")
         training_frequency: Int = Field(4, ge=1, description="frames per training")
         training_iter: Int = Field(1, ge=1, description="updates per training")

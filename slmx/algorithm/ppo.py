@@ -44,7 +44,9 @@ class PPO(Algorithm):
         frames = hyper.time_horizon * sum(bodies)
         if frames % hyper.minibatch_size:
             rollout = f"time_horizon {hyper.time_horizon} x {sum(bodies)} bodies"
-            return {"minibatch_size": f"{hyper.minibatch_size} does not divide the {frames} frames of a rollout ({rollout})"}
+            return {
+                "minibatch_size": f"{hyper.minibatch_size} does not divide the {frames} frames of a rollout ({rollout})"
+            }
         return {}
 
     def build(self) -> None:
@@ -88,15 +90,13 @@ class PPO(Algorithm):
         self.log(grad_norm=self.optim.grad_norm)
 
     def assess(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Old log-probabilities, old values, advantages and value targets, each `[M, T * B]`, with what they belong to."""
+        """Old log-probabilities and values, advantages and value targets, `[M, T * B]`, with what they belong to."""
         hp, shape = self.hp, batch.reward.shape
         obs, action = flat(batch.obs), flat(batch.action)
         policy, old_value = self.net.both(batch.port, obs)
         next_value = self.net.value(batch.port, flat(batch.next_obs)).view(shape)
         advantage = flat(
-            ops.gae(
-                batch.reward, old_value.view(shape), next_value, batch.terminated, batch.done, hp.gamma, hp.lam
-            )
+            ops.gae(batch.reward, old_value.view(shape), next_value, batch.terminated, batch.done, hp.gamma, hp.lam)
         )
         return {
             "obs": obs,

@@ -1,7 +1,8 @@
-"""Typed hyperparameters: which keys exist, which may differ between the members of one program, and how they are stacked.
+"""Typed hyperparameters: which keys exist, which may differ between the members of one program, and how they are
+stacked.
 
-The type says what may vary: a `PerMember` or `Scheduled` field may differ between members of one program and reaches the
-algorithm as a tensor `[M, 1]`; every other field is part of the program and equal for all members.
+The type says what may vary: a `PerMember` or `Scheduled` field may differ between members of one program and reaches
+the algorithm as a tensor `[M, 1]`; every other field is part of the program and equal for all members.
 """
 
 from __future__ import annotations

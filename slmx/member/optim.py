@@ -1,7 +1,7 @@
 """Optimisers in which nothing crosses the member axis.
 
-All parameters of an optimiser live in one tensor `[M, P]`, of which the networks' parameters are views: a step, a clip, a
-copy to a target network is one operation for all layers of all members.
+All parameters of an optimiser live in one tensor `[M, P]`, of which the networks' parameters are views: a step, a clip,
+a copy to a target network is one operation for all layers of all members.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Optimizer:
             self.flat.sub_(self.change(gradient, move).mul_(self.hp.lr * move))
 
     def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-        """What to subtract from the parameters at a learning rate of 1, `[M, P]`; `move` `[M, 1]` is 0 for who rests."""
+        """What to subtract from the parameters at a learning rate of 1, `[M, P]`; `move` `[M, 1]`: 0 for who rests."""
         raise NotImplementedError
 
 

@@ -9,7 +9,7 @@ from slmx.lazy import torch
 
 @dataclass
 class Batch:
-    """Steps of one port, each field `[M, T, B, ...]`; `mask` `[M, T, B]` is 0 where there is no step (None: all are)."""
+    """Steps of one port, each field `[M, T, B, ...]`; `mask` `[M, T, B]` is 0 where no step is (None: all are)."""
 
     port: int
     obs: torch.Tensor

@@ -66,7 +66,8 @@ class Replay:
     def sample(self) -> Transitions:
         """A batch for every member, `[M, batch_size, ...]`.
 
-        Combined experience replay (Zhang and Sutton, 2017, arXiv:1712.01275) puts the newest transition in its last place.
+        Combined experience replay (Zhang and Sutton, 2017, arXiv:1712.01275) puts the newest transition in its last
+        place.
         """
         index, weight = self._draw()
         if self.hp.use_cer:
@@ -74,7 +75,7 @@ class Replay:
         return Transitions(*(take(field, index) for field in self.fields), index=index, weight=weight)
 
     def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
-        """Told after an update: the errors `[M, N]` of the transitions at `index`. Uniform replay has no use for them."""
+        """Told after an update: the errors `[M, N]` of the transitions at `index`; uniform replay needs none."""
 
     def _added(self, head: int, n: int) -> None:
         """n transitions were written from `head` on."""

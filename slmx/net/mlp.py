@@ -29,13 +29,19 @@ class MLP:
         """A multi-layer perceptron and how it is optimised."""
 
         type: str = Field("MLP", description="which network")
-        hid_layers: list[Annotated[Int, Field(ge=1)]] = Field([64, 64], min_length=1, description="widths of the hidden layers")
+        hid_layers: list[Annotated[Int, Field(ge=1)]] = Field(
+            [64, 64], min_length=1, description="widths of the hidden layers"
+        )
         hid_layers_activation: Activation = Field("tanh", description="activation after each hidden layer")
         init_fn: Literal["orthogonal", "default"] = Field("orthogonal", description="initial weights; default: torch's")
-        head_depth: Int = Field(1, ge=1, description="layers of each head; all but the last as wide as the last hidden layer")
+        head_depth: Int = Field(
+            1, ge=1, description="layers of each head; all but the last as wide as the last hidden layer"
+        )
         dueling: bool = Field(False, description="Q-values from a value and an advantage stream")
         shared: bool = Field(False, description="actor and critic share encoder and trunk")
-        clip_grad_val: MaybePerMember = Field(None, gt=0, description="largest norm of a member's gradient; null: no clip")
+        clip_grad_val: MaybePerMember = Field(
+            None, gt=0, description="largest norm of a member's gradient; null: no clip"
+        )
         optim_spec: NamedHyper = Field(description="the optimiser, by name")
 
     @staticmethod

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Port:
     """The bodies of an agent in one environment, all with one observation and action space.
 
-    `obs_size` numbers an observation; `action_size` actions to choose from (discrete) or action dimensions (continuous);
+    `obs_size` numbers an observation; `action_size` actions to choose from (discrete) or action dimensions
+    (continuous);
     `bodies` per member.
     """
 

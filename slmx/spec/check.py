@@ -99,6 +99,7 @@ def _rollouts(spec: Spec, space: Space) -> list[SpecError]:
         bodies = [count for (owner, _), count in space.counts.items() if owner == a]
         kind = REGISTRIES["algorithm"].find(agent.algorithm.name)
         errors += [
-            SpecError(f"agent.{a}.algorithm.{key}", wrong) for key, wrong in kind.misfits(agent.algorithm, bodies).items()
+            SpecError(f"agent.{a}.algorithm.{key}", wrong)
+            for key, wrong in kind.misfits(agent.algorithm, bodies).items()
         ]
     return errors

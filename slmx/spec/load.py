@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,19 +122,6 @@ def read(path: Path | str) -> dict[str, Any]:
     if not raw:
         raise SlmxError(f"{path}: there are no specs in this file")
     return raw
-
-
-def assignments(texts: Sequence[str], option: str) -> dict[str, str]:
-    """`["gamma=0.9"]` of a command line option, as a mapping; SlmxError for what is no assignment or stands twice."""
-    result: dict[str, str] = {}
-    for text in texts:
-        key, sign, value = text.partition("=")
-        if not sign or not key.strip():
-            raise SlmxError(f'{option} {text}: must be of the form "name=value"')
-        if key.strip() in result:
-            raise SlmxError(f'{option} {text}: "{key.strip()}" is given twice')
-        result[key.strip()] = value
-    return result
 
 
 def parsed(value: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from slmx.errors import SlmxError
-from slmx.spec.load import assignments, find, load, load_one, merged, read
+from slmx.spec.load import find, load, load_one, merged, read
 
 Write = Callable[..., Path]
 
@@ -117,13 +117,6 @@ def test_overrides(write: Write, ppo: dict[str, Any], dqn: dict[str, Any]) -> No
         "body.num.x": "ppo: body.num.x: there is nothing here to set; asked for by body.num.x",
     }.items():
         assert message(path, lambda c=change: load_one(path, "ppo", overrides={c: "1"})) == f"spec.json: {expected}"
-
-
-def test_assignments() -> None:
-    assert assignments(["a.b=1", "c=x=y"], "--set") == {"a.b": "1", "c": "x=y"}
-    for wrong in (["a"], ["=1"], ["a=1", "a=2"]):
-        with pytest.raises(SlmxError, match=r"^--set "):
-            assignments(wrong, "--set")
 
 
 def test_yaml_reads_as_json_does(write: Write, ppo: dict[str, Any]) -> None:

@@ -47,6 +47,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
      'agent.0.algorithm.gamma__unifrom: unknown kind of search "unifrom"; did you mean "gamma__uniform"?'),
     ({"agent.0.algorithm.gamma_uniform": [0, 1]},
      'agent.0.algorithm.gamma_uniform: unknown key; did you mean "gamma__uniform"?'),
+    ({"agent.0.net.optim_spec.lr_loguniform": [0.1, 1]},
+     'agent.0.net.optim_spec.lr_loguniform: unknown key; did you mean "lr__loguniform"?'),
     ({"agnt": [{"algorithm": {}}]}, 'agnt: unknown key; did you mean "agent"?'),
     ({"agent": [{}, {"algorithm": {}}]}, 'agent.1: agent has 1 entries, none is "1"; count from 0'),
     ({"agent.0.algorithm.gamma": 0.9},

@@ -1,0 +1,245 @@
+"""Literal numbers in, literal numbers out, for every function of ops; torch.distributions as the oracle of dist.
+
+The numbers of the first returns and advantages are the golden values of rlpyt's formulas.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from slmx import ops
+from slmx.dist import Categorical, Gaussian
+
+GAMMA = torch.tensor([[0.9]], dtype=torch.float64)
+LAM = torch.tensor([[0.95]], dtype=torch.float64)
+
+
+def time(*numbers: float) -> Tensor:
+    """One member, one body: `[1, T, 1]`."""
+    return torch.tensor(numbers, dtype=torch.float64).view(1, -1, 1)
+
+
+def flags(*numbers: int) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.bool).view(1, -1, 1)
+
+
+def row(*numbers: float) -> Tensor:
+    """One member, N samples: `[1, N]`."""
+    return torch.tensor([numbers], dtype=torch.float64)
+
+
+def close(result: Tensor, *numbers: float) -> None:
+    torch.testing.assert_close(result.flatten(), torch.tensor(numbers, dtype=result.dtype))
+
+
+def test_every_function_is_tested_here() -> None:
+    source = inspect.getsource(inspect.getmodule(close))
+    names = [name for name, f in vars(ops).items() if inspect.isfunction(f) and f.__module__ == ops.__name__]
+    assert names
+    assert not [name for name in names if f"ops.{name}(" not in source]
+
+
+def test_discounted_return() -> None:
+    ended = flags(0, 1, 0)
+    close(ops.discounted_return(time(1, 2, 3), time(7, 7, 10), ended, ended, GAMMA), 2.8, 2, 12)
+
+
+def test_discounted_return_bootstraps_at_truncation() -> None:
+    done, terminated = flags(0, 1, 0), flags(0, 0, 0)
+    close(ops.discounted_return(time(1, 2, 3), time(7, 5, 10), terminated, done, GAMMA), 1 + 0.9 * 6.5, 6.5, 12)
+
+
+def test_n_step_return() -> None:
+    ended = flags(0, 0, 1, 0)
+    close(ops.n_step_return(time(1, 2, 3, 4), time(0, 0, 0, 0), ended, ended, GAMMA, 2), 2.8, 4.7, 3, 4)
+    # the value of the state reached after two rewards; at the window's end, after one
+    result = ops.n_step_return(time(1, 2, 3, 4), time(10, 20, 30, 40), flags(0, 0, 0, 0), flags(0, 0, 0, 0), GAMMA, 2)
+    close(result, 2.8 + 0.81 * 20, 4.7 + 0.81 * 30, 6.6 + 0.81 * 40, 4 + 0.9 * 40)
+    # the second reward's episode is cut off there: its own value, not that of the episode after
+    result = ops.n_step_return(time(1, 2, 3, 4), time(10, 20, 30, 40), flags(0, 0, 0, 0), flags(0, 1, 0, 0), GAMMA, 3)
+    close(result, 2.8 + 0.81 * 20, 2 + 0.9 * 20, 6.6 + 0.81 * 40, 4 + 0.9 * 40)
+
+
+def test_one_step_return_and_a_horizon_longer_than_the_window() -> None:
+    ended = flags(0, 1, 0)
+    one = ops.n_step_return(time(1, 2, 3), time(10, 10, 10), ended, ended, GAMMA, 1)
+    close(one, 10, 2, 12)
+    far = ops.n_step_return(time(1, 2, 3), time(10, 10, 10), ended, ended, GAMMA, 99)
+    close(far, 2.8, 2, 12)
+
+
+def test_reward_to_go() -> None:
+    close(ops.reward_to_go(time(1, 2, 3), flags(0, 1, 0), GAMMA), 2.8, 2, 3)
+
+
+def test_gae() -> None:
+    ended = flags(0, 1, 0)
+    value, following = time(0.5, 1, 1.5), time(1, 1.5, 10)
+    close(ops.gae(time(1, 2, 3), value, following, ended, ended, GAMMA, LAM), 2.255, 1, 10.5)
+
+
+def naive_gae(
+    reward: Tensor, value: Tensor, next_value: Tensor, terminated: Tensor, done: Tensor, g: float, lam: float
+) -> list[float]:
+    """One body of one member, from the definition: a sum of discounted errors up to the episode's end."""
+    result = []
+    for t in range(len(reward)):
+        total = 0.0
+        for k in range(t, len(reward)):
+            error = float(reward[k]) + (0.0 if terminated[k] else g * float(next_value[k])) - float(value[k])
+            total += (g * lam) ** (k - t) * error
+            if done[k]:
+                break
+        result.append(total)
+    return result
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 3), st.integers(1, 3))
+def test_gae_equals_the_naive_loop(seed: int, t: int, b: int, m: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    reward, value, following = torch.randn(3, m, t, b, generator=generator, dtype=torch.float64)
+    terminated = torch.rand(m, t, b, generator=generator) < 0.2
+    done = terminated | (torch.rand(m, t, b, generator=generator) < 0.2)
+    gamma, lam = torch.rand(2, m, 1, generator=generator, dtype=torch.float64)
+    result = ops.gae(reward, value, following, terminated, done, gamma, lam)
+    for i in range(m):
+        for j in range(b):
+            each = (x[i, :, j] for x in (reward, value, following, terminated, done))
+            close(result[i, :, j], *naive_gae(*each, gamma[i].item(), lam[i].item()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9))
+def test_gae_with_lambda_one_is_the_return_and_with_zero_the_one_step_error(seed: int, t: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    reward, value, following = torch.randn(3, 2, t, 3, generator=generator, dtype=torch.float64)
+    terminated = torch.rand(2, t, 3, generator=generator) < 0.2
+    gamma = torch.tensor([[0.9], [0.5]], dtype=torch.float64)
+    # a value function that agrees with itself from step to step, as a network's does
+    ends = torch.rand(2, t, 3, generator=generator) < 0.2
+    done = terminated | ends
+    following[:, :-1] = torch.where(done[:, :-1], following[:, :-1], value[:, 1:])
+    one = ops.gae(reward, value, following, terminated, done, gamma, torch.ones_like(gamma))
+    torch.testing.assert_close(one + value, ops.discounted_return(reward, following, terminated, done, gamma))
+    zero = ops.gae(reward, value, following, terminated, done, gamma, torch.zeros_like(gamma))
+    torch.testing.assert_close(zero + value, ops.n_step_return(reward, following, terminated, done, gamma, 1))
+
+
+def test_n_step_transition() -> None:
+    obs = torch.arange(1.0, 4).view(1, 3, 1, 1)
+    never = flags(0, 0, 0)
+    reward, next_obs, terminated, discount = ops.n_step_transition(time(1, 2, 3), obs, never, never, GAMMA)
+    close(reward, 1 + 1.8 + 2.43)
+    close(next_obs, 3)
+    assert not terminated.any()
+    close(discount, 0.729)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_n_step_transition_stops_at_an_episodes_end(terminal: bool) -> None:
+    obs = torch.arange(1.0, 7).view(1, 3, 1, 2)
+    done = flags(0, 1, 0)
+    ended = done if terminal else flags(0, 0, 0)
+    reward, next_obs, terminated, discount = ops.n_step_transition(time(1, 2, 3), obs, ended, done, GAMMA)
+    close(reward, 2.8)
+    close(next_obs, 3, 4)
+    assert terminated.tolist() == [[terminal]]
+    close(discount, 0.81)
+
+
+def test_standardize() -> None:
+    close(ops.standardize(row(1, 2, 3, 4)), *(x / math.sqrt(1.25) for x in (-1.5, -0.5, 0.5, 1.5)))
+    mask = row(1, 1, 1, 1, 0)
+    close(ops.standardize(row(1, 2, 3, 4, 1000), mask), *(x / math.sqrt(1.25) for x in (-1.5, -0.5, 0.5, 1.5, 0)))
+
+
+def test_standardize_is_zero_where_nothing_differs() -> None:
+    close(ops.standardize(row(7)), 0)
+    close(ops.standardize(row(7, 7)), 0, 0)
+    close(ops.standardize(row(7, 8), row(1, 0)), 0, 0)
+
+
+def test_means() -> None:
+    x = torch.tensor([[1.0, 2, 6], [4, 5, 9]])
+    mask = torch.tensor([[1.0, 1, 0], [0, 0, 0]])
+    close(ops.mean(x, None), 3, 6)
+    close(ops.mean(x, mask), 1.5, 0)
+    close(ops.masked_mean(x, mask), 1.5, 0)
+
+
+def test_clipped_surrogate() -> None:
+    log_ratio = torch.tensor([1.5, 1.5, 0.5, 0.5, 1.1, 0.9], dtype=torch.float64).log()[None]
+    advantage = row(2, -2, 2, -2, 2, -2)
+    close(ops.clipped_surrogate(log_ratio, advantage, torch.tensor([[0.2]])), -2.4, 3, -1, 1.6, -2.2, 1.8)
+
+
+def test_squared_errors() -> None:
+    close(ops.squared_error(row(1, 5), row(3, 5)), 2, 0)
+    eps = torch.tensor([[0.5]])
+    # moved beyond eps towards the target: the larger, clipped error counts; away from it: the real error is larger
+    close(ops.clipped_squared_error(row(2, -2, 0.25), row(0, 0, 0), row(3, 3, 3), eps), 3.125, 12.5, 0.5 * 2.75**2)
+
+
+def test_huber() -> None:
+    close(ops.huber(row(0, 0.5, -0.5, 1, -3)), 0, 0.125, 0.125, 0.5, 2.5)
+    error = row(0.3, -0.3, 5, -5).requires_grad_()
+    ops.huber(error).sum().backward()
+    assert error.grad is not None
+    close(error.grad, 0.3, -0.3, 1, -1)
+
+
+def test_flat() -> None:
+    assert ops.flat(torch.zeros(2, 3, 4, 5)).shape == (2, 12, 5)
+    close(ops.flat(torch.arange(6.0).view(1, 3, 2)), 0, 1, 2, 3, 4, 5)
+
+
+def test_take_and_pick() -> None:
+    x = torch.arange(12.0).view(2, 3, 2)
+    index = torch.tensor([[2, 0], [1, 1]])
+    assert ops.take(x, index).tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
+    assert ops.take(x[..., 0], index).tolist() == [[4, 0], [8, 8]]
+    assert ops.pick(x, torch.tensor([[0, 1, 0], [1, 0, 1]])).tolist() == [[0, 3, 4], [7, 8, 11]]
+
+
+def test_categorical_equals_torch() -> None:
+    logits = torch.randn(3, 50, 4, generator=torch.Generator().manual_seed(0))
+    own, oracle = Categorical(logits), torch.distributions.Categorical(logits=logits)
+    action = torch.randint(4, (3, 50), generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(own.log_prob(action), oracle.log_prob(action))
+    log_prob, entropy = own.log_prob_entropy(action)
+    torch.testing.assert_close(log_prob, oracle.log_prob(action))
+    torch.testing.assert_close(entropy, oracle.entropy())
+    torch.testing.assert_close(own.log_probs().exp(), oracle.probs)
+    assert torch.equal(own.mode(), oracle.mode)
+
+
+def test_categorical_samples_follow_the_distribution_function() -> None:
+    logits = torch.tensor([[[0.1, 0.2, 0.7]]]).log()
+    uniform = torch.tensor([[0.0, 0.05, 0.15, 0.29, 0.31, 0.999, 1.0]])
+    assert Categorical(logits.expand(1, 7, 3)).sample(uniform).tolist() == [[0, 0, 1, 1, 2, 2, 2]]
+    even = (torch.arange(10_000)[None] + 0.5) / 10_000
+    drawn = Categorical(logits.expand(1, 10_000, 3)).sample(even)
+    assert drawn.flatten().bincount().tolist() == pytest.approx([1000, 2000, 7000], abs=1)
+
+
+def test_gaussian_equals_torch() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, action = torch.randn(2, 3, 50, 4, generator=generator)
+    log_std = torch.randn(3, 1, 4, generator=generator)
+    own = Gaussian(mean, log_std)
+    oracle = torch.distributions.Independent(torch.distributions.Normal(mean, log_std.exp().expand_as(mean)), 1)
+    torch.testing.assert_close(own.log_prob(action), oracle.log_prob(action))
+    log_prob, entropy = own.log_prob_entropy(action)
+    torch.testing.assert_close(log_prob, oracle.log_prob(action))
+    torch.testing.assert_close(entropy, oracle.entropy())
+    assert torch.equal(own.mode(), mean)
+    noise = torch.randn(3, 50, 4, generator=generator)
+    torch.testing.assert_close(own.sample(noise), mean + log_std.exp() * noise)
