@@ -18,6 +18,7 @@ MODES = ("train", "dev", "enjoy")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for deep reinforcement learning: specs in; trained sessions, fitness, graphs and models out.",
 )  # fmt: skip
 
@@ -65,11 +66,17 @@ def run(
     if useless := [option for option, value in given.items() if value is not None]:
         raise SlmxError(f"{', '.join(useless)}: only for mode enjoy, not {mode}")
     from slmx.spec.check import check_one
+    from slmx.spec.load import UnknownName
 
-    spec = check_one(source, name, pairs(variables, "-s"), pairs(settings, "--set"))
+    try:
+        spec = check_one(source, name, pairs(variables, "-s"), pairs(settings, "--set"))
+    except UnknownName as error:
+        if rest == [name]:  # the one word may have been meant for a mode
+            raise SlmxError(f"{error}; modes: {', '.join(MODES)}") from error
+        raise
     from slmx import lab
 
-    trained = lab.train(spec, data, quiet, graphs) if mode == "train" else lab.dev(spec, data, quiet)
+    trained = lab.train(spec, data, quiet, graphs) if mode == "train" else lab.dev(spec, data, quiet, graphs)
     if trained.interrupted:
         raise typer.Exit(130)
     if trained.failed:
@@ -108,10 +115,11 @@ def check(
     from slmx.spec.check import check_file
     from slmx.spec.load import find
 
+    given = pairs(variables, "-s"), pairs(settings, "--set")
     wrong = False
     for file in find(files):
         try:
-            specs = check_file(file, None, pairs(variables, "-s"), pairs(settings, "--set"))
+            specs = check_file(file, None, *given)
             print(f"{file}: {len(specs)} spec{'s' if len(specs) != 1 else ''}, no errors")
         except SlmxError as error:
             wrong = True
@@ -205,11 +213,14 @@ def read_mode(rest: list[str]) -> tuple[str | None, str]:
 
 def pairs(given: list[str] | None, option: str) -> dict[str, str]:
     """`["a=1"]` as `{"a": "1"}`."""
-    found = {}
+    found: dict[str, str] = {}
+    example = "lr=0.001" if option == "-s" else "agent.0.algorithm.gamma=0.9"
     for pair in given or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise SlmxError(f"{option} {pair}: expected NAME=VALUE, for example {option} lr=0.001")
+            raise SlmxError(f"{option} {pair}: expected NAME=VALUE, for example {option} {example}")
+        if key in found:
+            raise SlmxError(f"{option} {pair}: {key} is given twice")
         found[key] = value
     return found
 

@@ -86,14 +86,14 @@ def train(
     return run
 
 
-def dev(spec: Spec, data: Path, quiet: bool = False) -> Run:
+def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True) -> Run:
     """A short look at one session: a few thousand frames, every table row shown, every update checked."""
     from slmx.display import Display
 
     envs = [env.model_copy(update={"max_frame": min(env.max_frame, DEV_FRAMES)}) for env in spec.env]
     meta = {"max_session": 1, "log_frequency": max(1, min(env.max_frame for env in envs) // 20), "eval_episode": 3}
     short = spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
-    run = train(short, data, quiet, check=True, display=Display(quiet, verbose=True))
+    run = train(short, data, quiet, graphs, check=True, display=Display(quiet, verbose=True))
     if has_screen() and not run.failed:
         enjoy(run.directory, episodes=1, render="human")
     return run

@@ -30,6 +30,10 @@ SUFFIXES = (".json", ".yaml", ".yml")
 VARIABLE = re.compile(r"\$\{([^${}]*)\}")
 
 
+class UnknownName(SlmxError):
+    """A file has no spec of the wanted name."""
+
+
 def load(
     path: Path | str, variables: Mapping[str, Any] | None = None, overrides: Mapping[str, Any] | None = None
 ) -> dict[str, Spec]:
@@ -59,7 +63,7 @@ def pick(path: Path | str, name: str | None, variables: Mapping[str, Any] | None
     if name is None and len(names) > 1:
         raise SlmxError(f"{path}: which spec? There are {', '.join(names)}")
     if name is not None and name not in names:
-        raise SlmxError(f'{path}: there is no spec "{name}"; {did_you_mean(name, names)}'.rstrip("; "))
+        raise UnknownName(f'{path}: there is no spec "{name}"; {did_you_mean(name, names)}'.rstrip("; "))
     return name or names[0]
 
 
