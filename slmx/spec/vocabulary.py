@@ -81,7 +81,7 @@ def json_schema() -> dict[str, Any]:
         for name, place in zip(registry.known, names, strict=True):
             found = registry.find(name)
             schema = _schema(found.Hyper, registry, definitions)
-            schema["properties"] = {registry.selector: {"const": name}} | schema["properties"]
+            schema["properties"][registry.selector] = {"const": name, "description": f"which {registry.noun}"}
             schema["required"] = [registry.selector, *schema.get("required", [])]
             definitions[place] = schema | {"description": (found.__doc__ or "").strip().partition("\n")[0]}
         own = {

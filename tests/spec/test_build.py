@@ -53,8 +53,9 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({f"{A}.name": "no_such.module:X"}, [f'{A}.name: there is no module "no_such" for "no_such.module:X"']),
     ({f"{A}.name": "slmx.algorithm.ppo:PPPO"},
      [f'{A}.name: there is no class "PPPO" in slmx.algorithm.ppo; did you mean "PPO"?']),
-    ({f"{A}.name": "pathlib:Path"}, [f'{A}.name: "pathlib:Path" is no algorithm: it has no class Hyper with its keys, a
-    slmx.member.hyper.Hyper']), ({A: {"gamma": 0.9}}, [f"{A}.name: missing key; it takes the name of an algorithm"]),
+    ({f"{A}.name": "pathlib:Path"},
+     [f'{A}.name: "pathlib:Path" is no algorithm: it has no class Hyper with its keys, a slmx.member.hyper.Hyper']),
+    ({A: {"gamma": 0.9}}, [f"{A}.name: missing key; it takes the name of an algorithm"]),
     ({A: "PPO"}, [f'{A}: must be a mapping like {{"name": "Random", ...}}, not "PPO"']),
     ({"agent.0.memory": {"name": "Replay"}},
      ["agent.0.memory.name: PPO cannot learn from Replay; it learns from Rollout"]),

@@ -90,6 +90,11 @@ def test_schema_names_every_class_and_resolves() -> None:
     schema = json.loads(json.dumps(json_schema()))
     for table, registry in REGISTRIES.items():
         assert len(schema["$defs"][table]["oneOf"]) == len(registry.known) + 1
+        for name in registry.known:
+            group = schema["$defs"][f"{table}.{name}"]
+            assert group["properties"][registry.selector]["const"] == name
+            assert registry.selector in group["required"]
+            assert group["additionalProperties"] is False
 
     def references(node: Any) -> list[str]:
         inner = node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
