@@ -12,7 +12,6 @@ from slmx.lazy import torch
 from slmx.member.hyper import Int, MaybePerMember, NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
 from slmx.memory.episodes import Episodes
-from slmx.memory.rollout import Rollout
 from slmx.ops import flat
 
 if TYPE_CHECKING:
@@ -46,10 +45,10 @@ class A2C(Algorithm):
 
         self.net = ActorCritic(self.setting.net, self.net_hp, self.setting.streams("net"), self.ports)
         self.optim = self.optimize(self.net)
-        if self.setting.memory is Episodes:
-            self.memory = Episodes(self.memory_hp.episodes, self.members, len(self.ports))
+        if issubclass(self.setting.memory, Episodes):
+            self.memory = self.setting.memory(self.memory_hp.episodes, self.members, len(self.ports))
         else:
-            self.memory = Rollout(self.hp.time_horizon, len(self.ports))
+            self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"net": self.net}
@@ -64,13 +63,13 @@ class A2C(Algorithm):
         self.memory.add(port, obs, action, step)
 
     def improve(self) -> None:
-        if isinstance(self.memory, Rollout):
-            if self.memory.full:
+        if isinstance(self.memory, Episodes):
+            if ready := self.memory.ready():
                 self.schedule()
-                self.learn(self.memory.take())
-        elif ready := self.memory.ready():
+                self.learn(self.memory.take(ready), torch.tensor(ready, device=self.setting.device))
+        elif self.memory.full:
             self.schedule()
-            self.learn(self.memory.take(ready), torch.tensor(ready, device=self.setting.device))
+            self.learn(self.memory.take())
 
     def learn(self, batches: list[Batch], rows: torch.Tensor | None = None) -> None:
         """Learn from one batch per port; only the members `rows` where given."""

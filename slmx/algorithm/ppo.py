@@ -12,7 +12,6 @@ from slmx.algorithm.base import Algorithm
 from slmx.lazy import torch
 from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
-from slmx.memory.rollout import Rollout
 from slmx.ops import flat, take
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class PPO(Algorithm):
 
         self.net = ActorCritic(self.setting.net, self.net_hp, self.setting.streams("net"), self.ports)
         self.optim = self.optimize(self.net)
-        self.memory = Rollout(self.hp.time_horizon, len(self.ports))
+        self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"net": self.net}

@@ -11,7 +11,6 @@ from slmx.algorithm.base import Algorithm
 from slmx.lazy import torch
 from slmx.member.hyper import NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
-from slmx.memory.episodes import Episodes
 from slmx.ops import flat
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class REINFORCE(Algorithm):
         streams = self.setting.streams("net")
         self.net = ActorCritic(self.setting.net, self.net_hp, streams, self.ports, critic=self.hp.baseline)
         self.optim = self.optimize(self.net)
-        self.memory = Episodes(self.memory_hp.episodes, self.members, len(self.ports))
+        self.memory = self.setting.memory(self.memory_hp.episodes, self.members, len(self.ports))
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"net": self.net}
@@ -73,7 +72,7 @@ class REINFORCE(Algorithm):
 
     def loss(self, batch: Batch, rows: torch.Tensor) -> torch.Tensor:
         """The loss `[len(rows)]` of one batch."""
-        hp, mask = self.hp, flat(batch.mask)
+        hp, mask = self.hp, None if batch.mask is None else flat(batch.mask)
         returns = flat(ops.reward_to_go(batch.reward, batch.done, hp.gamma[rows]))
         weight, value_loss = returns, None
         if hp.baseline:

@@ -13,7 +13,6 @@ from slmx.lazy import torch
 from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
 from slmx.member.schedule import Schedule
 from slmx.memory.batch import Batch
-from slmx.memory.rollout import Rollout
 from slmx.ops import flat
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class SARSA(Algorithm):
         gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
         action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
         explore_var: Scheduled = Field(
-            Schedule(name="linear_decay", start_val=1.0, end_val=0.05),
+            Schedule(name="linear_decay", start_val=1.0, end_val=0.05, start_step=0, end_step=None),
             ge=0,
             description="epsilon, or the temperature of boltzmann",
         )
@@ -47,7 +46,7 @@ class SARSA(Algorithm):
         self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
         self.optim = self.optimize(self.net)
         # one step more than it learns from: the last step's action is the next action of the one before
-        self.memory = Rollout(self.hp.time_horizon + 1, len(self.ports))
+        self.memory = self.setting.memory(self.hp.time_horizon + 1, len(self.ports))
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"net": self.net}
