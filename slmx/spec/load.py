@@ -204,7 +204,7 @@ def _text(path: Path) -> str:
     if path.suffix not in SUFFIXES:
         raise SlmxError(f"{path}: a spec file ends in {', '.join(SUFFIXES)}")
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")  # with or without a byte order mark
     except UnicodeDecodeError as error:
         raise SlmxError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
@@ -255,11 +255,11 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
+            key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str) or key in seen:
-                wrong = f'the key "{key}" stands twice' if key in seen else f"the key {key!r} is no text"
+                wrong = f'the key "{key}" stands twice' if isinstance(key, str) else f"the key {key!r} is no text"
                 raise yaml.constructor.ConstructorError(None, None, wrong, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)

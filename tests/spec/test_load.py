@@ -35,6 +35,7 @@ def message(path: Path, call: Callable[[], Any]) -> str:
         ("a.yaml", "# nothing\n", "a.yaml: the file is empty"),
         ("a.yaml", "a:\n  b: [1\n", "a.yaml: line 3, column 1: "),
         ("a.yaml", "a:\n  b: 1\n  b: 2\n", 'a.yaml: line 3, column 3: the key "b" stands twice'),
+        ("a.yaml", "a:\n  ? [b]\n  : 1\n", "a.yaml: line 2, column 5: the key ['b'] is no text"),
         ("a.yaml", "a:\n  1: 2\n", "a.yaml: line 2, column 3: the key 1 is no text"),
         ("a.yaml", "a: !!python/object:os.system {}", "a.yaml: line 1, column 4: could not determine a constructor"),
         ("_a.json", "{}", '_a.json: files whose names begin with "_" are not spec files'),
@@ -44,6 +45,11 @@ def message(path: Path, call: Callable[[], Any]) -> str:
 def test_broken_file(write: Write, name: str, text: str, expected: str) -> None:
     path = write(text, name)
     assert message(path, lambda: read(path)).startswith(expected)
+
+
+def test_yaml_anchors_merge(write: Write) -> None:
+    path = write("a: &base {b: 1, c: 2}\nd:\n  <<: *base\n  c: 3\n", "a.yaml")
+    assert read(path) == {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}
 
 
 def test_missing_file(write: Write) -> None:
