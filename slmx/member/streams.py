@@ -65,7 +65,7 @@ class _Blocks:
     def take(self, n: int) -> np.ndarray:
         if self.at + n <= BLOCK:
             self.at += n
-            return self.block[:, self.at - n : self.at]
+            return self.block[:, self.at - n : self.at].copy()  # the block will be written over
         left = self.block[:, self.at :]
         fresh = n - left.shape[1]
         whole = -(-fresh // BLOCK) * BLOCK
