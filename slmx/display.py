@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,32 +89,36 @@ class Display:
         """A table of what each session reached."""
         if self.quiet:
             return
-        several = run.table[["agent", "env"]].drop_duplicates().shape[0] > 1
+        rows = run.table.to_dict("records")
+        ports = sorted({(row["agent"], row["env"]) for row in rows})
+        several = len(ports) > 1
         table = Table(box=None, pad_edge=False)
-        for column in ("session", *(("agent", "env") if several else ()), "state"):
+        identity = ("session", *(("agent", "env") if several else ()), "state")
+        for column in identity:
             table.add_column(column)
         for column in ("final return (greedy)", "return in training", "strength", "speed", "stability"):
             table.add_column(column, justify="right")
-        for _, row in run.table.iterrows():
-            identity = [str(row["session"]), *((str(row["agent"]), str(row["env"])) if several else ()), row["state"]]
-            final = f"{row['final_return']:.1f} ± {row['final_return_std']:.1f}"
-            numbers = [final if row["final_return"] == row["final_return"] else ""]
-            numbers += ["" if math.isnan(row[c]) else f"{row[c]:.1f}" for c in ("return_ma",)]
-            numbers += ["" if math.isnan(row[c]) else f"{row[c]:.2f}" for c in ("strength", "speed", "stability")]
-            table.add_row(*identity, *numbers)
+        for row in rows:
+            final = number(row["final_return"], 1)
+            spread = f" ± {row['final_return_std']:.1f}" if final else ""
+            fitness = (number(row[key], 2) for key in ("strength", "speed", "stability"))
+            table.add_row(*(str(row[key]) for key in identity), final + spread, number(row["return_ma"], 1), *fitness)
         self.console.print(table)
-        for _, row in run.table[run.table["state"] == "FAILED"].iterrows():
-            self.console.print(f"session {row['session']} FAILED at frame {row['frame']}: {row['reason']}")
-        done = run.table[run.table["state"] != "FAILED"]["final_return"].dropna()
-        if len(done):
-            spread = f" ± {done.std():.1f}" if len(done) > 1 else ""
-            self.console.print(f"final return over sessions: [bold]{done.mean():.1f}[/]{spread}")
+        for row in rows:
+            if row["state"] == "FAILED":
+                self.console.print(f"session {row['session']} FAILED at frame {row['frame']}: {row['reason']}")
+        for port in ports:
+            own = [row["final_return"] for row in rows if (row["agent"], row["env"]) == port]
+            if done := [x for x in own if not math.isnan(x)]:
+                where = f"agent {port[0]}, env {port[1]}: " if several else ""
+                spread = f" ± {statistics.stdev(done):.1f}" if len(done) > 1 else ""
+                self.console.print(f"{where}final return over sessions: [bold]{statistics.mean(done):.1f}[/]{spread}")
         picture = run.directory / "trial_0" / "trial_graph"
         for path in (picture.with_suffix(".png"), picture.with_suffix(".html")):
             if path.exists():
                 self.console.print(f"graph: {path}", soft_wrap=True)
                 break
-        if len(done):
+        if any(row["state"] != "FAILED" for row in rows):
             self.console.print(f"to see it play: slmx enjoy {run.directory}", soft_wrap=True)
 
 
@@ -145,6 +150,11 @@ def print_entry(entry: Entry) -> None:
     if any(key.varies for key in entry.keys):
         names = ", ".join(key.name for key in entry.keys if key.varies)
         console.print(f"  may differ between settings that train together: {names}", soft_wrap=True)
+
+
+def number(value: float, digits: int) -> str:
+    """A number with so many digits; nothing where there is none."""
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def clock(seconds: float) -> str:

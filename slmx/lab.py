@@ -213,7 +213,7 @@ def random_return(env: EnvSpec, spaces: Spaces) -> float:
 
     rng = np.random.default_rng(0)
     running = make(env, rng.integers(2**31, size=(1, RANDOM_EPISODES)))
-    shape = (1, running.rows, *spaces.action_space.shape)
+    shape = (1, running.rows, *(spaces.action_space.shape or ()))
     total, open_ = np.zeros((1, running.rows)), np.ones((1, running.rows), bool)
     try:
         running.reset()

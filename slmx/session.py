@@ -20,6 +20,7 @@ from slmx.env.base import Env, Spaces, Step
 from slmx.env.normalize import Normalizer
 from slmx.lazy import torch
 from slmx.member.hyper import Hyper, NamedHyper
+from slmx.member.optim import Optimizer
 from slmx.member.schedule import Schedule
 from slmx.member.streams import Streams, seed_sequence
 from slmx.net.port import Port
@@ -290,7 +291,7 @@ class Program:
         return kinds[0](
             Setting(
                 ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
-                REGISTRIES["optim_spec"].find(optim.name) if optim is not None else None,
+                REGISTRIES["optim_spec"].find(optim.name) if optim is not None else Optimizer,
                 streams, self.dtype, self.device,
             )
         )  # fmt: skip
@@ -432,7 +433,7 @@ def _component(agent: AgentSpec, kind: str) -> Any:
 def _closed(hyper: Any, end: int) -> Any:
     """The hyperparameters with every open end_step of a schedule set to the end of the training."""
     if not isinstance(hyper, Hyper):
-        return NamedHyper() if hyper is None else hyper
+        return NamedHyper(name="") if hyper is None else hyper
     changes: dict[str, Any] = {}
     for name in type(hyper).model_fields:
         value = getattr(hyper, name)

@@ -35,8 +35,9 @@ def resolve(body: BodySpec, agents: int, envs: int) -> Space:
     """
     if body.product == "custom":
         return _custom(body.num, agents, envs)
-    counts = [body.num] * envs if isinstance(body.num, int) else body.num
-    if any(not isinstance(count, int) for count in counts):
+    listed = [body.num] * envs if isinstance(body.num, int) else body.num
+    counts = [count for count in listed if isinstance(count, int)]
+    if len(counts) != len(listed):
         raise SpecError("num", "lists of [agent, env, body] need product custom", f"product is {body.product}")
     if len(counts) != envs:
         raise SpecError("num", f"has {len(counts)} numbers for {envs} environments", "give one number, or one each")

@@ -68,7 +68,7 @@ class Algorithm:
         self.learning = setting.streams("learn")
         self.frame = 0  # of this agent's experience: environment steps of one member, all its bodies together
         self.updates = 0
-        self.optim: Optimizer | None = None
+        self.optimizers: list[Optimizer] = []
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, torch.Tensor] = {}
         self.build()
@@ -109,14 +109,15 @@ class Algorithm:
 
     def schedule(self) -> None:
         """Set all scheduled numbers to their values at the present frame."""
-        for stacked in (self.hp, self.memory_hp, self.optim.hp if self.optim else None):
-            if stacked is not None and stacked.is_scheduled:
+        for stacked in (self.hp, self.memory_hp, *(optimizer.hp for optimizer in self.optimizers)):
+            if stacked.is_scheduled:
                 stacked.at(self.frame)
 
     def optimize(self, *networks: torch.nn.Module) -> Optimizer:
         """An optimiser of the given networks, as the spec's net block says."""
         parameters = [p for network in networks for p in network.parameters()]
-        return self.setting.optimizer(parameters, self.net_hp.optim_spec, self.net_hp.clip_grad_val)
+        self.optimizers.append(self.setting.optimizer(parameters, self.net_hp.optim_spec, self.net_hp.clip_grad_val))
+        return self.optimizers[-1]
 
     def networks(self) -> dict[str, torch.nn.Module]:
         """The networks whose parameters are the model, by name."""
@@ -144,11 +145,14 @@ class Algorithm:
     def settings(self) -> dict[str, torch.Tensor]:
         """Numbers `[M, 1]` that change over time, as they are now."""
         self.schedule()
-        return {} if self.optim is None else {"opt_step": self.optim.steps, "lr": self.optim.hp.lr}
+        if not self.optimizers:
+            return {}
+        return {"opt_step": self.optimizers[0].steps, "lr": self.optimizers[0].hp.lr}
 
     @property
     def finite(self) -> torch.Tensor:
         """Which members `[M]` have had only finite losses and gradients."""
-        if self.optim is None:
-            return torch.ones(self.members, dtype=torch.bool)
-        return self.optim.finite
+        finite = torch.ones(self.members, dtype=torch.bool, device=self.setting.device)
+        for optimizer in self.optimizers:
+            finite = finite & optimizer.finite
+        return finite

@@ -36,7 +36,7 @@ class DQN(Algorithm):
         gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
         action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
         explore_var: Scheduled = Field(
-            Schedule(name="linear_decay", start_val=1.0, end_val=0.05),
+            Schedule(name="linear_decay", start_val=1.0, end_val=0.05, start_step=0, end_step=None),
             ge=0,
             description="epsilon, or the temperature of boltzmann",
         )
@@ -100,8 +100,10 @@ class DQN(Algorithm):
         recent = self.recent[port]
         recent.append((obs, action, step.reward, step.next_obs, step.terminated, step.done))
         if len(recent) == self.hp.num_step_returns:
-            ahead = [torch.stack(field, 1) for field in list(zip(*recent, strict=True))[2:]]
-            reward, next_obs, terminated, discount = ops.n_step_transition(*ahead, self.hp.gamma)
+            reward, next_obs, terminated, done = (torch.stack([row[i] for row in recent], 1) for i in range(2, 6))
+            reward, next_obs, terminated, discount = ops.n_step_transition(
+                reward, next_obs, terminated, done, self.hp.gamma
+            )
             first_obs, first_action = recent.pop(0)[:2]
             self.memory[port].add(first_obs, first_action, reward, next_obs, discount * ~terminated)
 

@@ -92,18 +92,8 @@ class _AdamHyper(NamedHyper):
     eps: PerMember = Field(1e-8, gt=0, description="added to the root of the mean square")
 
 
-class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2014, arXiv:1412.6980), with weight decay as an L2 penalty, as torch.optim.Adam."""
-
+class _AnyAdam(Optimizer):
     slots = 2
-
-    class Hyper(_AdamHyper):
-        """Adam, with weight decay as an L2 penalty."""
-
-        weight_decay: PerMember = Field(0.0, ge=0, description="L2 penalty, added to the gradient")
-
-    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-        return self._adam(gradient.addcmul_(self.flat, self.hp.weight_decay), move)
 
     def _adam(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
         hp, (mean, square) = self.hp, self.state
@@ -115,7 +105,19 @@ class Adam(Optimizer):
         return mean.mul(root / (1 - hp.beta1**steps)).div_(square.sqrt().add_(hp.eps * root))
 
 
-class AdamW(Adam):
+class Adam(_AnyAdam):
+    """Adam (Kingma and Ba, 2014, arXiv:1412.6980), with weight decay as an L2 penalty, as torch.optim.Adam."""
+
+    class Hyper(_AdamHyper):
+        """Adam, with weight decay as an L2 penalty."""
+
+        weight_decay: PerMember = Field(0.0, ge=0, description="L2 penalty, added to the gradient")
+
+    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
+        return self._adam(gradient.addcmul_(self.flat, self.hp.weight_decay), move)
+
+
+class AdamW(_AnyAdam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2017, arXiv:1711.05101), as torch.optim.AdamW."""
 
     class Hyper(_AdamHyper):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -76,10 +76,10 @@ class Network(nn.Module):
     One port is the same code with one entry. `encoders[p]`: `[M, N, obs]` to features; `heads[p][name]`: to outputs.
     """
 
-    def __init__(self, encoders: Sequence[nn.Module], trunk: nn.Module, heads: Sequence[dict[str, nn.Module]]):
+    def __init__(self, encoders: Sequence[nn.Module], trunk: nn.Module, heads: Sequence[Mapping[str, nn.Module]]):
         super().__init__()
         self.encoders, self.trunk = nn.ModuleList(encoders), trunk
-        self.heads = nn.ModuleList(nn.ModuleDict(h) for h in heads)
+        self.heads = nn.ModuleList(nn.ModuleDict(dict(h)) for h in heads)
 
     def features(self, port: int, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """What all heads of a port see, `[M, N, F]`."""
@@ -87,7 +87,7 @@ class Network(nn.Module):
 
     def head(self, port: int, name: str, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """The outputs of one head, `[M, N, n_out]`."""
-        return self.heads[port][name](features, rows)
+        return self.heads.get_submodule(f"{port}.{name}")(features, rows)
 
     def forward(self, port: int, name: str, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """One head's outputs for observations `[M, N, ...]`."""
