@@ -15,6 +15,7 @@ import numpy as np
 
 from slmx.errors import SlmxError
 from slmx.record import Recorder, make_directory, write_spec
+from slmx.spec.dump import dump
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,7 +69,7 @@ def train(
     fitness = {env.name: standard(env, spaces) for env, spaces in zip(spec.env, program.spaces, strict=True)}
     backends = [spaces.backend for spaces in program.spaces]
     for place in (directory, trial):
-        write_spec(place, spec, backends, fitness)
+        write_spec(place, dump(spec), backends, fitness)
     display.begin(spec, program, directory)
     recorder = Recorder(trial, sessions)
     recorder.open_ports(program)

@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from slmx.errors import SlmxError
-from slmx.spec.dump import dump
 
 if TYPE_CHECKING:
     from slmx.session import Episode, Evaluation, Program, Session
-    from slmx.spec.model import Spec
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plotly")
@@ -76,9 +74,9 @@ def _git_sha() -> str | None:
     return asked.stdout.strip() or None
 
 
-def write_spec(directory: Path, spec: Spec, backends: Sequence[str], fitness: dict[str, Any]) -> None:
-    """The resolved spec with all it takes to run it again and to judge it years later."""
-    content = {"spec": dump(spec), "backend": list(backends), "fitness": fitness, **provenance()}
+def write_spec(directory: Path, spec: dict[str, Any], backends: Sequence[str], fitness: dict[str, Any]) -> None:
+    """The resolved spec, as plain data, with all it takes to run it again and to judge it years later."""
+    content = {"spec": spec, "backend": list(backends), "fitness": fitness, **provenance()}
     write_json(directory / "spec.json", content)
 
 

@@ -36,14 +36,15 @@ class PrioritizedReplay(Replay):
         index = (torch.arange(head, head + n, device=self.highest.device) % capacity).expand(members, n)
         self.tree.set(index, self.highest.expand(members, n))
 
-    def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _draw(self) -> torch.Tensor:
         n = self.hp.batch_size
         # one draw from each of n equal shares of the total, as in the paper
         share = (torch.arange(n, device=self.streams.device) + self.streams.uniform(n).double()) / n
-        index, probability = self.tree.find(share)
-        index = index.clamp_(max=self.size - 1)
-        weight = (self.size * probability.clamp(min=1e-12)) ** -self.hp.beta
-        return index, (weight / weight.amax(1, keepdim=True)).to(self.streams.dtype)
+        return self.tree.find(share).clamp_(max=self.size - 1)
+
+    def _weigh(self, index: torch.Tensor) -> torch.Tensor:
+        weight = (self.size * self.tree.part(index).clamp(min=1e-12)) ** -self.hp.beta
+        return (weight / weight.amax(1, keepdim=True)).to(self.streams.dtype)
 
 
 class SumTree:
@@ -68,16 +69,19 @@ class SumTree:
             index = torch.div(index, self.width, rounding_mode="floor")
             self.levels[level].scatter_(1, index, self._children(level + 1, index).sum(-1))
 
-    def find(self, share: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The leaves `[M, N]` at shares in [0, 1) of the total, and each leaf's part of the total."""
+    def part(self, index: torch.Tensor) -> torch.Tensor:
+        """What part of the total each of the leaves `index` `[M, N]` holds."""
+        return self.levels[2].gather(1, index) / self.levels[0].sum(1, keepdim=True)
+
+    def find(self, share: torch.Tensor) -> torch.Tensor:
+        """The leaves `[M, N]` at shares in [0, 1) of the total."""
         top = self.levels[0]
-        total = top.sum(1, keepdim=True)
-        left = share * total
+        left = share * top.sum(1, keepdim=True)
         index, left = self._descend(top.unsqueeze(1).expand(-1, share.shape[1], -1), left)
         for level in (1, 2):
             step, left = self._descend(self._children(level, index), left)
             index = index * self.width + step
-        return index, self.levels[2].gather(1, index) / total
+        return index
 
     def _children(self, level: int, parent: torch.Tensor) -> torch.Tensor:
         """The children `[M, N, width]`, on `level`, of nodes `parent` `[M, N]` of the level above."""

@@ -69,10 +69,10 @@ class Replay:
         Combined experience replay (Zhang and Sutton, 2017, arXiv:1712.01275) puts the newest transition in its last
         place.
         """
-        index, weight = self._draw()
+        index = self._draw()
         if self.hp.use_cer:
             index[:, -1] = (self.head - 1) % self.hp.max_size
-        return Transitions(*(take(field, index) for field in self.fields), index=index, weight=weight)
+        return Transitions(*(take(field, index) for field in self.fields), index=index, weight=self._weigh(index))
 
     def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
         """Told after an update: the errors `[M, N]` of the transitions at `index`; uniform replay needs none."""
@@ -80,5 +80,10 @@ class Replay:
     def _added(self, head: int, n: int) -> None:
         """n transitions were written from `head` on."""
 
-    def _draw(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.streams.integers(self.size, self.hp.batch_size), None
+    def _draw(self) -> torch.Tensor:
+        """Where the transitions of a batch lie, `[M, batch_size]`."""
+        return self.streams.integers(self.size, self.hp.batch_size)
+
+    def _weigh(self, index: torch.Tensor) -> torch.Tensor | None:
+        """The weights of the transitions at `index`; None where all count the same."""
+        return None
