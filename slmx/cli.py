@@ -228,8 +228,6 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
 def main() -> None:
     """Run the command line. typer itself exits with 2 for wrong usage and with 130 for Ctrl-C."""
     sys.path.append(str(Path.cwd()))  # where a user's own `module:Class` lies, as with `python -m`
-    # an own class, "module:Class", is looked for where the user stands, however the lab was started
-    sys.path.insert(0, str(Path.cwd()))
     try:
         app()
     except SlmxError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmx.errors import SlmxError
-from slmx.record import Recorder, make_directory, write_spec
+from slmx.record import Recorder, make_directory, write_spec, written
 from slmx.spec.dump import dump
 
 if TYPE_CHECKING:
@@ -111,6 +111,11 @@ class Played:
     @property
     def returns(self) -> list[float]:
         return [evaluation.total for evaluation in self.evaluations]
+
+    @property
+    def repeats(self) -> bool:
+        """Whether these are the returns of the stored evaluation, to the digits of its table."""
+        return self.stored is not None and [written(x) for x in self.returns] == [written(x) for x in self.stored]
 
 
 def enjoy(

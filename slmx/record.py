@@ -225,7 +225,7 @@ class _Table:
         self._writer.writerow(self.columns)
 
     def add(self, row: Sequence[Any]) -> None:
-        self._writer.writerow([_text(value) for value in row])
+        self._writer.writerow([written(value) for value in row])
 
     def add_named(self, values: dict[str, Any]) -> None:
         if fresh := [name for name in values if name not in self.columns]:
@@ -250,7 +250,8 @@ class _Table:
         self._writer.writerows([*row, *[""] * len(fresh)] for row in rows[1:])
 
 
-def _text(value: Any) -> Any:
+def written(value: Any) -> Any:
+    """A value as tables show it: ten digits of a number, nothing where there is none."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.10g}"
     return value

@@ -53,7 +53,9 @@ class Replay:
         """Keep B transitions: obs, action, reward, next_obs, bootstrap, each `[M, B, ...]`."""
         if not self.fields:
             self.fields = [x.new_zeros(x.shape[0], self.hp.max_size, *x.shape[2:]) for x in row]
-        n, capacity = row[0].shape[1], self.hp.max_size
+        capacity = self.hp.max_size
+        row = tuple(x[:, -capacity:] for x in row)  # of more than fit, the last
+        n = row[0].shape[1]
         until = min(n, capacity - self.head)
         for field, x in zip(self.fields, row, strict=True):
             field[:, self.head : self.head + until] = x[:, :until]
