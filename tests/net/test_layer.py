@@ -1,0 +1,93 @@
+"""Layers with a member axis: each member's is torch's own layer."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from slmx.member.streams import Streams, seed_sequence
+from slmx.net.layer import Dueling, Linear, Stack
+
+M = 4
+
+
+def streams(*sessions: int, dtype: torch.dtype = torch.float32) -> Streams:
+    return Streams([seed_sequence(0, 0, s, "net") for s in sessions or range(M)], dtype)
+
+
+def numbers(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "default"])
+def test_linear_equals_torch_for_every_member(init: str) -> None:
+    layer, x = Linear(streams(), 5, 3, init), numbers(M, 7, 5)
+    with torch.no_grad():
+        layer.bias.copy_(numbers(M, 1, 3))
+    for m in range(M):
+        oracle = nn.Linear(5, 3)
+        oracle.load_state_dict({"weight": layer.weight[m].detach().T, "bias": layer.bias[m, 0].detach()})
+        torch.testing.assert_close(layer(x)[m], oracle(x[m]))
+    rows = torch.tensor([2, 0])
+    torch.testing.assert_close(layer(x[rows], rows), layer(x)[rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+@pytest.mark.parametrize(("n_in", "n_out"), [(3, 8), (8, 3), (6, 6), (4, 1)])
+@pytest.mark.parametrize("gain", [math.sqrt(2), 0.01])
+def test_orthogonal(n_in: int, n_out: int, gain: float, dtype: torch.dtype) -> None:
+    layer = Linear(streams(dtype=dtype), n_in, n_out, gain=gain)
+    weight = layer.weight.detach()
+    assert weight.shape == (M, n_in, n_out)
+    assert weight.dtype == layer.bias.dtype == dtype
+    product = weight @ weight.mT if n_in <= n_out else weight.mT @ weight
+    expected = gain**2 * torch.eye(min(n_in, n_out), dtype=dtype).expand_as(product)
+    torch.testing.assert_close(product, expected, atol=1e-6 * gain**2 + 1e-12, rtol=1e-5)
+    assert not layer.bias.any()
+    assert len({w.numpy().tobytes() for w in weight}) == M
+
+
+def test_orthogonal_matrices_are_uniform_over_rotations_and_reflections() -> None:
+    """Without the signs of the decomposition's diagonal, its first column would always point one way."""
+    weight = Linear(streams(*range(400)), 2, 2, gain=1).weight.detach()
+    assert abs(weight.mean(0)).max() < 0.15
+    assert 100 < (torch.linalg.det(weight) > 0).sum() < 300
+
+
+def test_default_is_torchs() -> None:
+    layer = Linear(streams(*range(20)), 16, 50, "default")
+    for parameter in (layer.weight.detach(), layer.bias.detach()):
+        assert parameter.abs().max() <= 0.25
+        assert parameter.std().item() == pytest.approx(0.25 / math.sqrt(3), rel=0.05)
+        assert abs(parameter.mean().item()) < 0.02
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "default"])
+def test_a_members_weights_do_not_depend_on_its_company_or_the_precision(init: str) -> None:
+    together = Linear(streams(), 5, 3, init)
+    for m in range(M):
+        assert torch.equal(Linear(streams(m), 5, 3, init).weight[0], together.weight[m])
+    double = Linear(streams(dtype=torch.float64), 5, 3, init)
+    torch.testing.assert_close(double.weight.float(), together.weight)
+
+
+def test_stack() -> None:
+    source = streams()
+    layers, x = [Linear(source, 4, 5), Linear(source, 5, 2)], numbers(M, 3, 4)
+    hidden = torch.tanh(layers[0](x))
+    torch.testing.assert_close(Stack(layers, torch.tanh, last=False)(x), layers[1](hidden))
+    torch.testing.assert_close(Stack(layers, torch.tanh)(x), torch.tanh(layers[1](hidden)))
+    assert Stack([], torch.tanh)(x) is x
+
+
+def test_dueling_advantages_have_mean_zero_for_every_sample() -> None:
+    source = streams()
+    value, advantage = Linear(source, 4, 1), Linear(source, 4, 3)
+    q, x = Dueling(value, advantage), numbers(M, 6, 4)
+    torch.testing.assert_close(q(x).mean(-1, keepdim=True), value(x))
+    torch.testing.assert_close(q(x) - value(x), advantage(x) - advantage(x).mean(-1, keepdim=True))
+    rows = torch.tensor([3, 1])
+    torch.testing.assert_close(q(x[rows], rows), q(x)[rows])
