@@ -191,10 +191,8 @@ def play(
         if not quiet:
             print("  " + " ".join(f"{x:g}" for x in own))
     if played.stored is not None and not quiet:
-        same = played.returns == played.stored
-        print(
-            "as in its final evaluation" if same else "its final evaluation was: " + " ".join(map(str, played.stored))
-        )
+        stored = " ".join(f"{x:g}" for x in played.stored)
+        print("the same as its final evaluation" if played.repeats else f"its final evaluation was: {stored}")
 
 
 def read_mode(rest: list[str]) -> tuple[str | None, str]:

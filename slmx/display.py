@@ -96,7 +96,7 @@ class Display:
         identity = ("session", *(("agent", "env") if several else ()), "state")
         for column in identity:
             table.add_column(column)
-        for column in ("final return (greedy)", "return in training", "strength", "speed", "stability"):
+        for column in ("greedy return", "training return", "strength", "speed", "stability"):
             table.add_column(column, justify="right")
         for row in rows:
             final = number(row["final_return"], 1)
@@ -112,7 +112,7 @@ class Display:
             if done := [x for x in own if not math.isnan(x)]:
                 where = f"agent {port[0]}, env {port[1]}: " if several else ""
                 spread = f" ± {statistics.stdev(done):.1f}" if len(done) > 1 else ""
-                self.console.print(f"{where}final return over sessions: [bold]{statistics.mean(done):.1f}[/]{spread}")
+                self.console.print(f"{where}greedy return over sessions: [bold]{statistics.mean(done):.1f}[/]{spread}")
         picture = run.directory / "trial_0" / "trial_graph"
         for path in (picture.with_suffix(".png"), picture.with_suffix(".html")):
             if path.exists():

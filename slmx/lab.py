@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -79,6 +78,9 @@ def train(
         program.run(lambda p: display.progress(p, recorder), check)
     except KeyboardInterrupt:
         interrupted = True
+    except Exception as error:
+        recorder.fail_all(f"{type(error).__name__}: {error}")
+        raise
     display.end(interrupted, graphs)
     recorder.close(program, not interrupted)
     analyze(directory, graphs=graphs)
@@ -288,8 +290,9 @@ def stored_returns(trial: Path, session: int) -> list[float] | None:
         return None
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    last = max((int(row["frame"]) for row in rows), default=math.nan)
-    return [float(row["return"]) for row in rows if int(row["frame"]) == last] or None
+    # an environment whose frames are used up before another's is evaluated last at its own last frame
+    last = {(row["agent"], row["env"]): row["frame"] for row in rows}
+    return [float(row["return"]) for row in rows if row["frame"] == last[row["agent"], row["env"]]] or None
 
 
 def has_screen() -> bool:

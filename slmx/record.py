@@ -165,6 +165,14 @@ class Recorder:
         self.states[member] |= {"state": "FAILED", "reason": reason, "frame": frame}
         self._save_states()
 
+    def fail_all(self, reason: str) -> None:
+        """Keep what there is when the program itself broke: no session came to its end, and there are no models."""
+        for state in self.states:
+            if state["state"] != "FAILED":
+                state |= {"state": "FAILED", "reason": reason}
+        self._save_states()
+        self._close_tables()
+
     def close(self, program: Program, finished: bool) -> None:
         """Save the models of all sessions that did not fail, and how each session ended."""
         from safetensors.torch import save_file
@@ -180,6 +188,9 @@ class Recorder:
             save_file(program.model(m), temporary)
             temporary.replace(path)
         self._save_states()
+        self._close_tables()
+
+    def _close_tables(self) -> None:
         for table in (*self._episodes, *self._evaluations, *self._rows, self._speed):
             if table is not None:
                 table.close()

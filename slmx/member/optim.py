@@ -57,7 +57,8 @@ class Optimizer:
         members = len(self.flat) if rows is None else len(rows)
         if loss.shape != (members,):
             raise ValueError(f"need one loss per member, shape ({members},); got {tuple(loss.shape)}")
-        gradients = torch.autograd.grad(loss.sum(), self.parameters)
+        # a port whose environment has ended has no part in the loss: the gradient of its own layers is 0
+        gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
             norm = torch.linalg.vector_norm(gradient, dim=1)
