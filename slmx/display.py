@@ -34,7 +34,7 @@ class Display:
 
     def __init__(self, quiet: bool = False, verbose: bool = False, console: Console | None = None):
         self.quiet, self.verbose = quiet, verbose
-        self.console = console or Console(highlight=False)
+        self.console = console or Console(highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._started = self._printed = time.perf_counter()
 
@@ -47,7 +47,7 @@ class Display:
         plural = "session" if program.members == 1 else "sessions"
         size = f"{program.members} {plural} x {sum(program.total_frames):,} frames"
         self.console.print(f"[bold]{spec.name}[/]: {agents} in {envs}, {size}")
-        self.console.print(f"[dim]{directory}[/]", soft_wrap=True)
+        self.console.print(Text(str(directory), style="dim"))
         self._started = self._printed = time.perf_counter()
         if self.console.is_terminal and not self.verbose:
             self._live = Live(console=self.console, refresh_per_second=8, transient=True)
@@ -106,7 +106,7 @@ class Display:
         self.console.print(table)
         for row in rows:
             if row["state"] == "FAILED":
-                self.console.print(f"session {row['session']} FAILED at frame {row['frame']}: {row['reason']}")
+                self.console.print(Text(f"session {row['session']} FAILED at frame {row['frame']}: {row['reason']}"))
         for port in ports:
             own = [row["final_return"] for row in rows if (row["agent"], row["env"]) == port]
             if done := [x for x in own if not math.isnan(x)]:
@@ -116,10 +116,10 @@ class Display:
         picture = run.directory / "trial_0" / "trial_graph"
         for path in (picture.with_suffix(".png"), picture.with_suffix(".html")):
             if path.exists():
-                self.console.print(f"graph: {path}", soft_wrap=True)
+                self.console.print(Text(f"graph: {path}"))
                 break
         if any(row["state"] != "FAILED" for row in rows):
-            self.console.print(f"to see it play: slmx enjoy {run.directory}", soft_wrap=True)
+            self.console.print(Text(f"to see it play: slmx enjoy {run.directory}"))
 
 
 def print_overview(sections: Mapping[str, Sequence[Entry]]) -> None:
