@@ -1,0 +1,206 @@
+"""Probe environments: the smallest problems of which each can be solved only if one more part of learning is right.
+
+After Andy Jones, "Debugging reinforcement learning systems". Every value is known exactly. A spec names them as
+`tests.probes:Constant` and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+Observed = tuple[np.ndarray, dict[str, Any]]
+Stepped = tuple[np.ndarray, float, bool, bool, dict[str, Any]]
+
+
+class Probe(gymnasium.Env):
+    """Observations are `size` numbers, actions two to choose from."""
+
+    size = 1
+
+    def __init__(self) -> None:
+        self.observation_space = spaces.Box(-1, 1, (self.size,), np.float32)
+        self.action_space: spaces.Space = spaces.Discrete(2)
+        self.now = np.zeros(self.size, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Observed:
+        super().reset(seed=seed)
+        self.now = self.first()
+        return self.now, {}
+
+    def first(self) -> np.ndarray:
+        """The first observation of an episode."""
+        return np.ones(self.size, np.float32)
+
+    def coin(self) -> np.ndarray:
+        """-1 or 1."""
+        return np.array([2 * self.np_random.integers(2) - 1], np.float32)
+
+
+class Constant(Probe):
+    """One step, reward 1: the value is 1. Can values be learned at all?"""
+
+    def step(self, action: int) -> Stepped:
+        return self.now, 1.0, True, False, {}
+
+
+class Echo(Probe):
+    """One step, the reward is the observation. Does the value follow what is seen?"""
+
+    def first(self) -> np.ndarray:
+        return self.coin()
+
+    def step(self, action: int) -> Stepped:
+        return self.now, float(self.now[0]), True, False, {}
+
+
+class Delayed(Probe):
+    """Two steps, observing 0 and 1, reward 1 at the end: the first value is gamma. Is the future discounted?"""
+
+    def first(self) -> np.ndarray:
+        return np.zeros(1, np.float32)
+
+    def step(self, action: int) -> Stepped:
+        last, self.now = bool(self.now[0]), np.ones(1, np.float32)
+        return self.now, float(last), last, False, {}
+
+
+class Choice(Probe):
+    """One step; action 1 is worth 1, action 0 is worth -1. Does the policy follow the rewards?"""
+
+    def step(self, action: int) -> Stepped:
+        return self.now, 2.0 * action - 1, True, False, {}
+
+
+class Match(Probe):
+    """One step; the action that matches the sign of the observation is worth 1, the other -1. Both together."""
+
+    def first(self) -> np.ndarray:
+        return self.coin()
+
+    def step(self, action: int) -> Stepped:
+        return self.now, float(self.now[0]) * (2.0 * action - 1), True, False, {}
+
+
+class Aim(Probe):
+    """One step; a continuous action, best at half the observation, which is -1 or 1; the reward is 1 there.
+
+    Actions have no bounds: where wide distributions are clipped, the best mean lies further out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+
+    def first(self) -> np.ndarray:
+        return self.coin()
+
+    def step(self, action: np.ndarray) -> Stepped:
+        return self.now, 1 - float(action[0] - 0.5 * self.now[0]) ** 2, True, False, {}
+
+
+class Ending(Probe):
+    """Two states, of which an episode begins in either and always goes to the second, where the reward is 1.
+
+    It ends after `steps` steps, terminated or truncated. Terminated after one step, the values are 0 and 1. Truncated
+    they are gamma / (1 - gamma) and 1 / (1 - gamma), whatever `steps`; less where the first observation of the next
+    episode is taken for the successor. Observations are one-hot.
+    """
+
+    size = 2
+
+    def __init__(self, how: Literal["terminated", "truncated"], steps: int = 1, continuous: bool = False) -> None:
+        super().__init__()
+        if continuous:
+            self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.how, self.steps, self.time = how, steps, 0
+
+    def first(self) -> np.ndarray:
+        self.time = 0
+        return np.eye(2, dtype=np.float32)[self.np_random.integers(2)]
+
+    def step(self, action: Any) -> Stepped:
+        reward, self.now = float(self.now[1]), np.array([0, 1], np.float32)
+        self.time += 1
+        end = self.time == self.steps
+        return self.now, reward, end and self.how == "terminated", end and self.how == "truncated", {}
+
+
+class Turn(Ending):
+    """The same states, truncated after every step; an action is worth 1 where it is the state's number, else -1.
+
+    The best actions differ, so the action that begins the next episode says nothing about the state that was cut off.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("truncated")
+
+    def step(self, action: int) -> Stepped:
+        right = self.now[int(action)] == 1
+        now, _, terminated, truncated, rest = super().step(action)
+        return now, 1.0 if right else -1.0, terminated, truncated, rest
+
+
+class Counter(Probe):
+    """Observes its own number and the time since the beginning of the episode; the reward tells both and the action.
+
+    Episodes last 2 to 4 steps, as their number says, and every third is truncated. What follows is known for every
+    transition, so one that was never emitted can be told.
+    """
+
+    size = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        self.episode = -1
+
+    def first(self) -> np.ndarray:
+        self.episode += 1
+        if self.episode == 0:
+            self.who = int(self.np_random.integers(1000)) * 1000
+        return np.array([self.who + self.episode, 0], np.float32)
+
+    def step(self, action: int) -> Stepped:
+        self.now = self.now + np.array([0, 1], np.float32)
+        end, truncated = bool(self.now[1] == 2 + self.episode % 3), self.episode % 3 == 2
+        return self.now, float(10 * self.now[1] + action), end and not truncated, end and truncated, {}
+
+
+class Drift(Probe):
+    """A point that drifts and is pushed; the reward is its nearness to 0. Episodes of any length, ended in both ways.
+
+    Actions matter to observations, rewards and the length of episodes. `sick` maps seeds to the reward (`"nan"`,
+    `"inf"`) that such an environment gives from its 20th step on.
+    """
+
+    size = 2
+
+    def __init__(self, continuous: bool = False, sick: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        if continuous:
+            self.action_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.sick, self.poison, self.time = sick or {}, None, 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Observed:
+        if str(seed) in self.sick:
+            self.poison = float(self.sick[str(seed)])
+        return super().reset(seed=seed)
+
+    def first(self) -> np.ndarray:
+        return self.np_random.uniform(-0.5, 0.5, 2).astype(np.float32)
+
+    def step(self, action: Any) -> Stepped:
+        self.time += 1
+        push = np.asarray(action) if np.ndim(action) else np.array([2.0 * action - 1, 0.0])
+        moved = 0.9 * self.now + 0.2 * push + 0.2 * self.np_random.uniform(-1, 1, 2)
+        self.now = np.clip(moved, -1, 1).astype(np.float32)
+        reward = 1 - float(np.abs(self.now).sum())
+        if self.poison is not None and self.time >= 20:
+            reward = self.poison
+        far, late = bool(np.abs(self.now).max() > 0.7), bool(self.np_random.random() < 0.1)
+        return self.now, reward, far, late and not far, {}
