@@ -18,6 +18,7 @@ from slmx.algorithm.base import Algorithm, Setting
 from slmx.env import describe, make
 from slmx.env.base import Env, Spaces, Step
 from slmx.env.normalize import Normalizer
+from slmx.errors import SpecError
 from slmx.lazy import torch
 from slmx.member.hyper import Hyper, NamedHyper
 from slmx.member.optim import Optimizer
@@ -415,9 +416,11 @@ def _integers(seed: np.random.SeedSequence, count: int) -> list[int]:
 
 
 def resolve_device(device: str) -> str:
-    """ "auto" is CUDA where there is one."""
+    """ "auto" is CUDA where there is one; SpecError where "cuda" is asked for and there is none."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise SpecError("meta.device", "torch finds no CUDA device here", 'use "cpu" or "auto"')
     return device
 
 

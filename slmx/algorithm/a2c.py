@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -39,6 +39,11 @@ class A2C(Algorithm):
 
         def idle(self) -> dict[str, str]:
             return {} if self.lam is None else {"num_step_returns": "lam is not null"}
+
+    @classmethod
+    def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
+        whole = memory is not None and issubclass(memory, Episodes)
+        return {"algorithm.time_horizon": "the memory holds whole episodes"} if whole else {}
 
     def build(self) -> None:
         from slmx.net.actor_critic import ActorCritic

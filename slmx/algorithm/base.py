@@ -52,6 +52,15 @@ class Algorithm:
     net_keys: ClassVar[frozenset[str]] = (
         frozenset()
     )  # keys of the network that only some algorithms use, and this one does
+    learns: ClassVar[bool] = True  # whether it makes anything of what it observes and is rewarded with
+
+    @classmethod
+    def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
+        """Keys of any part of the agent that do nothing with these hyperparameters and that class of memory, and when.
+
+        By their path below the agent, `net.shared`; each is an error where a spec gives it.
+        """
+        return {}
 
     @classmethod
     def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
@@ -109,7 +118,7 @@ class Algorithm:
 
     def schedule(self) -> None:
         """Set all scheduled numbers to their values at the present frame."""
-        for stacked in (self.hp, self.memory_hp, *(optimizer.hp for optimizer in self.optimizers)):
+        for stacked in (self.hp, self.memory_hp, self.net_hp, *(optimizer.hp for optimizer in self.optimizers)):
             if stacked.is_scheduled:
                 stacked.at(self.frame)
 

@@ -65,6 +65,8 @@ class DQN(Algorithm):
                 unused["update_frequency"] = f'update_type is "{self.update_type}"'
             if self.update_type != "polyak":
                 unused["polyak_coef"] = f'update_type is "{self.update_type}"'
+            if self.update_type == "none":
+                unused["double"] = 'update_type is "none": both networks are one'
             return unused
 
     def build(self) -> None:

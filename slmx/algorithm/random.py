@@ -10,6 +10,8 @@ from slmx.member.hyper import NamedHyper
 class Random(Algorithm):
     """Learns nothing."""
 
+    learns = False
+
     class Hyper(NamedHyper):
         """Uniformly random actions."""
 

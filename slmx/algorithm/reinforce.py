@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -37,6 +37,10 @@ class REINFORCE(Algorithm):
 
         def idle(self) -> dict[str, str]:
             return {} if self.baseline else {"val_loss_coef": "baseline is false"}
+
+    @classmethod
+    def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
+        return {} if hyper.baseline else {"net.shared": "baseline is false: there is no critic"}
 
     def build(self) -> None:
         from slmx.net.actor_critic import ActorCritic

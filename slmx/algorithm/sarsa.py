@@ -24,6 +24,7 @@ class SARSA(Algorithm):
 
     memories = ("Rollout",)
     actions = ("discrete",)
+    net_keys = frozenset({"dueling"})
 
     class Hyper(NamedHyper):
         """On-policy Q-learning with a neural network."""

@@ -200,9 +200,13 @@ class _Builder:
         elif memory is not None and memory.name not in memories and ":" not in memory.name:
             known = f"it learns from {' or '.join(memories)}"
             self.wrong(join(place, "memory.name"), f"{name} cannot learn from {memory.name}", known)
-        if self.idle and agent.net is not None:
-            for key in unused_net_keys(agent) & set(raw["net"]):
-                self.wrong(join(place, "net", key), f"does nothing: {name} does not use it")
+        if agent.net is not None and not algorithm.learns:
+            self.wrong(join(place, "net"), f"does nothing: {name} learns nothing")
+        if self.idle:
+            for path, wrong in idle_keys(agent).items():
+                part, _, key = path.partition(".")
+                if key in (raw.get(part) or {}):
+                    self.wrong(join(place, path), wrong)
 
     def finish(self) -> list[SpecError]:
         """All that was found, each unknown key with what was probably meant."""
@@ -225,10 +229,17 @@ class _Builder:
         return did_you_mean(unknown.key, unknown.known, unknown.present)
 
 
-def unused_net_keys(agent: AgentSpec) -> set[str]:
-    """Keys of networks that some algorithms use, but the agent's does not."""
-    special = {key for known in REGISTRIES["algorithm"].classes() for key in known.net_keys}
-    return special - set(REGISTRIES["algorithm"].find(agent.algorithm.name).net_keys)
+def idle_keys(agent: AgentSpec) -> dict[str, str]:
+    """Keys that do nothing beside the agent's other parts, by their path below it, each with what is wrong."""
+    registry, name = REGISTRIES["algorithm"], agent.algorithm.name
+    algorithm = registry.find(name)
+    special = {key for known in registry.classes() for key in known.net_keys}
+    unused = sorted(special - set(algorithm.net_keys))
+    memory = None if agent.memory is None else REGISTRIES["memory"].find(agent.memory.name)
+    idle = algorithm.idle(agent.algorithm, memory)
+    return {f"net.{key}": f"does nothing: {name} does not use it" for key in unused} | {
+        path: f"does nothing when {reason}" for path, reason in idle.items()
+    }
 
 
 def spec_keys(model: type[BaseModel], registry: Registry | None = None) -> dict[str, str]:

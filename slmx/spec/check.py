@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx.env import describe
+from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors
 from slmx.space import resolve
 from slmx.spec.load import attempt_file, in_spec, pick
@@ -17,6 +18,9 @@ from slmx.spec.search_space import search_space
 if TYPE_CHECKING:
     from slmx.env.base import Spaces
     from slmx.space import Space
+
+PREPARATIONS = ("normalize_obs", "normalize_reward", "clip_obs", "clip_reward")
+"""Keys of an environment that change what its agents see and learn from, and nothing else."""
 
 
 def check_file(
@@ -65,6 +69,7 @@ def problems(spec: Spec) -> list[SpecError]:
     if space is not None:
         errors += _actions(spec, space, described)
         errors += _rollouts(spec, space)
+        errors += _unseen(spec, space)
         if len(described) == len(spec.env):
             try:
                 space.layout([described[e].slots for e in range(len(spec.env))])
@@ -102,4 +107,18 @@ def _rollouts(spec: Spec, space: Space) -> list[SpecError]:
             SpecError(f"agent.{a}.algorithm.{key}", wrong)
             for key, wrong in kind.misfits(agent.algorithm, bodies).items()
         ]
+    return errors
+
+
+def _unseen(spec: Spec, space: Space) -> list[SpecError]:
+    """Preparations of observations and rewards that nobody learns from."""
+    registry, errors = REGISTRIES["algorithm"], []
+    for e, env in enumerate(spec.env):
+        living = [spec.agent[a].algorithm.name for a, where in space.counts if where == e]
+        if not any(registry.find(name).learns for name in living):
+            errors += [
+                SpecError(f"env.{e}.{key}", f"does nothing: {', '.join(dict.fromkeys(living))} learns nothing")
+                for key in PREPARATIONS
+                if getattr(env, key) != EnvSpec.model_fields[key].default
+            ]
     return errors

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from slmx.member.hyper import Hyper, varies
 from slmx.member.schedule import Schedule
-from slmx.spec.build import build, join, spec_keys, unused_net_keys
+from slmx.spec.build import build, idle_keys, join, spec_keys
 from slmx.spec.model import AgentSpec, Spec
 from slmx.spec.registry import Registry, registry_of
 
@@ -36,9 +36,10 @@ def changed(spec: Spec) -> dict[str, Any]:
 def with_settings(spec: Spec, settings: Mapping[str, Any]) -> Spec:
     """The spec with other values at dotted paths (`agent.0.algorithm.gamma`), checked like any spec.
 
-    A setting may do nothing beside another one: a search over both draws them independently. SpecErrors otherwise.
+    A setting that does nothing beside another one is dropped (a search over both draws them independently), so that
+    specs which do the same are the same. SpecErrors for anything else that is wrong.
     """
-    return build(spec.name, replaced(spec, settings), idle=False)
+    return restore(dump(build(spec.name, replaced(spec, settings), idle=False)))
 
 
 def replaced(spec: Spec, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,8 +92,11 @@ def _group(model: BaseModel, registry: Registry | None, changed_only: bool) -> d
         if key in idle or (changed_only and not named and not info.is_required() and value == default):
             continue
         result[key] = _plain(value, key, changed_only)
-    if isinstance(model, AgentSpec) and model.net is not None:
-        result["net"] = {key: value for key, value in result["net"].items() if key not in unused_net_keys(model)}
+    if isinstance(model, AgentSpec):
+        for path in idle_keys(model):
+            part, _, key = path.partition(".")
+            if result.get(part):
+                result[part].pop(key, None)
     return result | (model.model_extra or {})
 
 
