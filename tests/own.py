@@ -1,0 +1,131 @@
+"""Components as a user writes them, outside slmx: named in specs by import path, `tests.own:Class`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from pydantic import Field
+from torch import Tensor, nn
+
+from slmx.algorithm.reinforce import REINFORCE
+from slmx.member.hyper import Hyper, Int, NamedHyper, PerMember, Stacked
+from slmx.member.streams import Streams
+from slmx.memory.batch import Batch
+from slmx.memory.episodes import Episodes
+
+
+class Corridor(gymnasium.Env):
+    """Eight cells in a row; right is worth 1 at the end, every step costs a little."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(self, length: int = 8, render_mode: str | None = None):
+        self.length, self.render_mode, self.at = length, render_mode, 0
+        self.observation_space = spaces.Box(0, 1, (2,), np.float32)
+        self.action_space = spaces.Discrete(2)
+
+    def observe(self) -> np.ndarray:
+        return np.array([self.at / self.length, 1.0], np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.at = int(self.np_random.integers(self.length // 2))
+        self.steps = 0
+        return self.observe(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.at = max(0, self.at + (1 if action == 1 else -1))
+        self.steps += 1
+        end = self.at >= self.length
+        return self.observe(), 1.0 if end else -0.01, end, self.steps >= 40, {}
+
+    def render(self) -> np.ndarray:
+        picture = np.zeros((16, 16 * (self.length + 1), 3), np.uint8)
+        picture[:, 16 * self.at : 16 * (self.at + 1)] = 255
+        return picture
+
+
+class Poisoned(Corridor):
+    """A corridor whose every reward is NaN under some seeds."""
+
+    def __init__(self, seeds: Sequence[int] = (), render_mode: str | None = None):
+        super().__init__(render_mode=render_mode)
+        self.seeds, self.sick = seeds, False
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.sick = self.sick or seed in self.seeds
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        obs, reward, terminated, truncated, rest = super().step(action)
+        return obs, float("nan") if self.sick else reward, terminated, truncated, rest
+
+
+class Cautious(REINFORCE):
+    """REINFORCE whose losses are scaled down."""
+
+    memories = ("Episodes", "tests.own:Recent")
+
+    class Hyper(REINFORCE.Hyper):
+        """REINFORCE with caution."""
+
+        caution: PerMember = Field(1.0, gt=0, description="what the loss is divided by")
+
+    def loss(self, batch: Batch, rows: Tensor) -> Tensor:
+        return super().loss(batch, rows) / self.hp.caution[rows, 0]
+
+
+class Recent(Episodes):
+    """A memory of episodes under another name."""
+
+    class Hyper(Episodes.Hyper):
+        """As Episodes."""
+
+        episodes: Int = Field(2, ge=1, description="episodes per update")
+
+
+class Affine:
+    """One linear map from observations to each output."""
+
+    class Hyper(Hyper):
+        """A linear map and its optimiser."""
+
+        type: str = Field("", description="which network")
+        scale: PerMember = Field(1.0, description="what the outputs are multiplied by")
+        shared: bool = Field(False, description="actor and critic share what there is to share: nothing")
+        clip_grad_val: float | None = Field(None, gt=0, description="largest norm of a member's gradient")
+        optim_spec: NamedHyper = Field(description="the optimiser, by name")
+
+    @staticmethod
+    def build(
+        hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+    ) -> AffineNetwork:
+        return AffineNetwork(hp.scale, streams.members, inputs, heads)
+
+
+class AffineNetwork(nn.Module):
+    """Weights `[M, inputs, outputs]` for each head of each port, from 0."""
+
+    def __init__(
+        self, scale: Tensor, members: int, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+    ):
+        super().__init__()
+        self.scale = scale[..., None]
+        self.weights = nn.ParameterDict(
+            {
+                f"{name}_{port}": torch.zeros(members, n, outputs, dtype=scale.dtype)
+                for port, (n, own) in enumerate(zip(inputs, heads, strict=True))
+                for name, (outputs, _) in own.items()
+            }
+        )
+
+    def forward(self, port: int, name: str, obs: Tensor, rows: Tensor | None = None) -> Tensor:
+        weight, scale = self.weights[f"{name}_{port}"], self.scale
+        if rows is not None:
+            weight, scale = weight[rows], scale[rows]
+        return scale * (obs @ weight)
