@@ -126,10 +126,9 @@ def clipped_squared_error(
     return torch.maximum(squared_error(prediction, target), squared_error(clipped, target))
 
 
-def huber(error: torch.Tensor) -> torch.Tensor:
+def huber(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Huber's loss with threshold 1, per sample: the loss whose gradient is the error clipped to [-1, 1]."""
-    size = error.abs()
-    return torch.where(size < 1, 0.5 * error.square(), size - 0.5)
+    return torch.nn.functional.huber_loss(prediction, target, reduction="none")
 
 
 def flat(x: torch.Tensor) -> torch.Tensor:

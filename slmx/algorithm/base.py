@@ -119,8 +119,7 @@ class Algorithm:
     def schedule(self) -> None:
         """Set all scheduled numbers to their values at the present frame."""
         for stacked in (self.hp, self.memory_hp, self.net_hp, *(optimizer.hp for optimizer in self.optimizers)):
-            if stacked.is_scheduled:
-                stacked.at(self.frame)
+            stacked.at(self.frame)
 
     def optimize(self, *networks: torch.nn.Module) -> Optimizer:
         """An optimiser of the given networks, as the spec's net block says."""

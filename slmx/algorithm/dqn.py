@@ -87,8 +87,7 @@ class DQN(Algorithm):
         return {"net": self.net}
 
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        if self.hp.is_scheduled:
-            self.hp.at(self.frame)
+        self.hp.at(self.frame)
         return EXPLORATIONS[self.hp.action_policy](self.net(port, "q", obs), self.hp.explore_var, self.exploring)
 
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
@@ -143,9 +142,9 @@ class DQN(Algorithm):
             else:
                 next_value = next_q.amax(-1)
             target = batch.reward + batch.bootstrap * next_value
-        error = ops.pick(self.net(port, "q", batch.obs), batch.action) - target
-        loss = ops.huber(error) if self.hp.loss == "huber" else 0.5 * error.square()
-        self.memory[port].learned(batch.index, error.detach())
+        q = ops.pick(self.net(port, "q", batch.obs), batch.action)
+        loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
+        self.memory[port].learned(batch.index, q.detach() - target)
         return (loss if batch.weight is None else batch.weight * loss).mean(1)
 
     def settings(self) -> dict[str, torch.Tensor]:

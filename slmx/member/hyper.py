@@ -84,19 +84,20 @@ class Stacked:
                 self._schedules.append((field, values[0], Schedule.stack(values)))
             else:
                 setattr(self, field, torch.tensor(values, **self._as)[:, None])
+        # from this frame on nothing changes any more
+        self._settled = max((columns["end_step"].max() for _, _, columns in self._schedules), default=0)
+        self._frame = -1
         self.at(0)
 
     def at(self, frame: int) -> None:
         """Set every scheduled field to its value at `frame` (frames of the agent's experience)."""
+        if not self._schedules or (frame >= self._settled and self._frame >= self._settled):
+            return
         import torch
 
+        self._frame = frame
         for field, kind, columns in self._schedules:
             setattr(self, field, torch.from_numpy(kind.value(columns, frame)).to(**self._as)[:, None])
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether any field changes over time."""
-        return bool(self._schedules)
 
     def __getattr__(self, name: str) -> Any:  # only for type checkers and clear errors: fields are set in __init__
         raise AttributeError(f"no hyperparameter {name!r}")

@@ -44,6 +44,8 @@ class Optimizer:
         self.flat = flatten(self.parameters)
         self.hp = Stacked(hypers, self.flat.dtype, self.flat.device)
         self.clip = clip
+        decay = getattr(self.hp, "weight_decay", None)
+        self.decays = decay is not None and bool((decay != 0).any())  # else a pass over all parameters is saved
         self.state = [torch.zeros_like(self.flat) for _ in range(self.slots)]
         self.steps = self.flat.new_zeros(len(self.flat), 1)
         self.finite = torch.ones(len(self.flat), dtype=torch.bool, device=self.flat.device)
@@ -61,28 +63,39 @@ class Optimizer:
         gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
-            norm = torch.linalg.vector_norm(gradient, dim=1)
-            moves = torch.isfinite(norm)
+            self.grad_norm = norm = torch.linalg.vector_norm(gradient, dim=1)
+            finite = torch.isfinite(norm)
+            learns = finite
             if rows is None:
-                moves &= torch.isfinite(loss)
-                self.finite &= moves
+                finite &= torch.isfinite(loss)
             else:
-                moves[rows] &= torch.isfinite(loss)
-                self.finite &= moves
-                chosen = torch.zeros_like(moves)
-                chosen[rows] = True
-                moves &= chosen
-            self.grad_norm = norm
+                finite[rows] &= torch.isfinite(loss)
+                learns = torch.zeros_like(finite)
+                learns[rows] = finite[rows]
             if self.clip is not None:
                 gradient *= (self.clip / (norm[:, None] + 1e-6)).clamp_(max=1)
-            if not bool(moves.all()):
-                gradient = gradient.where(moves[:, None], 0)
-            move = moves[:, None].to(gradient.dtype)
-            self.steps += move
-            self.flat.sub_(self.change(gradient, move).mul_(self.hp.lr * move))
+            if bool(learns.all()):
+                self.steps += 1
+                self.descend(gradient)
+            else:
+                self.finite &= finite
+                self._descend_some(gradient, learns.nonzero().flatten())
 
-    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-        """What to subtract from the parameters at a learning rate of 1, `[M, P]`; `move` `[M, 1]`: 0 for who rests."""
+    def _descend_some(self, gradient: torch.Tensor, rows: torch.Tensor) -> None:
+        """A step of the members `rows` alone: all step, and the others are put back where they were."""
+        before = [x.clone() for x in (self.flat, *self.state)]
+        resting = torch.ones_like(self.steps, dtype=torch.bool)
+        resting[rows] = False
+        self.steps += ~resting
+        self.descend(gradient.masked_fill(resting, 0))
+        for x, old in zip((self.flat, *self.state), before, strict=True):
+            x.copy_(old.where(resting, x))
+
+    def descend(self, gradient: torch.Tensor) -> None:
+        """Move the parameters `flat` of all members one step down `gradient` `[M, P]`, which may be written over.
+
+        `steps` `[M, 1]` counts the steps, this one included (0: the member has never learned).
+        """
         raise NotImplementedError
 
 
@@ -96,14 +109,15 @@ class _AdamHyper(NamedHyper):
 class _AnyAdam(Optimizer):
     slots = 2
 
-    def _adam(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
+    def _adam(self, gradient: torch.Tensor) -> None:
         hp, (mean, square) = self.hp, self.state
-        mean.lerp_(gradient, (1 - hp.beta1) * move)
-        square.lerp_(gradient.square_(), (1 - hp.beta2) * move)
+        mean.lerp_(gradient, 1 - hp.beta1)
+        square.lerp_(gradient.square_(), 1 - hp.beta2)
         steps = self.steps.clamp(min=1)
         root = (1 - hp.beta2**steps).sqrt_()
         # lr * (mean / c1) / (sqrt(square / c2) + eps), its small factors [M, 1] gathered first
-        return mean.mul(root / (1 - hp.beta1**steps)).div_(square.sqrt().add_(hp.eps * root))
+        rate = hp.lr * root / (hp.beta1**steps - 1)
+        self.flat.addcdiv_(mean * rate, square.sqrt().add_(hp.eps * root))
 
 
 class Adam(_AnyAdam):
@@ -114,8 +128,10 @@ class Adam(_AnyAdam):
 
         weight_decay: PerMember = Field(0.0, ge=0, description="L2 penalty, added to the gradient")
 
-    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-        return self._adam(gradient.addcmul_(self.flat, self.hp.weight_decay), move)
+    def descend(self, gradient: torch.Tensor) -> None:
+        if self.decays:
+            gradient.addcmul_(self.flat, self.hp.weight_decay)
+        self._adam(gradient)
 
 
 class AdamW(_AnyAdam):
@@ -126,8 +142,10 @@ class AdamW(_AnyAdam):
 
         weight_decay: PerMember = Field(0.01, ge=0, description="share of the weights taken off per unit of lr")
 
-    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
-        return self._adam(gradient, move).addcmul_(self.flat, self.hp.weight_decay)
+    def descend(self, gradient: torch.Tensor) -> None:
+        if self.decays:
+            self.flat.mul_(1 - self.hp.lr * self.hp.weight_decay)
+        self._adam(gradient)
 
 
 class RMSprop(Optimizer):
@@ -144,13 +162,13 @@ class RMSprop(Optimizer):
         momentum: PerMember = Field(0.0, ge=0, lt=1, description="share of the last step that is repeated")
         weight_decay: PerMember = Field(0.0, ge=0, description="L2 penalty, added to the gradient")
 
-    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
+    def descend(self, gradient: torch.Tensor) -> None:
         hp, (square, last) = self.hp, self.state
-        gradient.addcmul_(self.flat, hp.weight_decay)
-        square.lerp_(gradient.square(), (1 - hp.alpha) * move)
-        fresh = gradient.div_(square.sqrt().add_(hp.eps)).add_(last * hp.momentum)
-        last.lerp_(fresh, move)
-        return fresh
+        if self.decays:
+            gradient.addcmul_(self.flat, hp.weight_decay)
+        square.lerp_(gradient.square(), 1 - hp.alpha)
+        last.mul_(hp.momentum).add_(gradient.div_(square.sqrt().add_(hp.eps)))
+        self.flat.addcmul_(last, -hp.lr)
 
 
 class SGD(Optimizer):
@@ -165,11 +183,12 @@ class SGD(Optimizer):
         momentum: PerMember = Field(0.0, ge=0, lt=1, description="share of the last step that is repeated")
         weight_decay: PerMember = Field(0.0, ge=0, description="L2 penalty, added to the gradient")
 
-    def change(self, gradient: torch.Tensor, move: torch.Tensor) -> torch.Tensor:
+    def descend(self, gradient: torch.Tensor) -> None:
         (last,) = self.state
-        fresh = gradient.addcmul_(self.flat, self.hp.weight_decay).add_(last * self.hp.momentum)
-        last.lerp_(fresh, move)
-        return fresh
+        if self.decays:
+            gradient.addcmul_(self.flat, self.hp.weight_decay)
+        last.mul_(self.hp.momentum).add_(gradient)
+        self.flat.addcmul_(last, -self.hp.lr)
 
 
 OPTIMIZERS = {name: f"slmx.member.optim:{name}" for name in ("Adam", "AdamW", "RMSprop", "SGD")}

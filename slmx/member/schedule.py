@@ -39,20 +39,20 @@ class Schedule(BaseModel):
 
     @classmethod
     def stack(cls, schedules: Sequence[Schedule]) -> dict[str, np.ndarray]:
-        """One array `[M]` per number of the schedules of M members."""
+        """One array `[M]` per number of the schedules of M members, and of the frames between start and end."""
         import numpy as np
 
         if open_ended := [s for s in schedules if s.end_step is None]:
             raise ValueError(f"end_step of {open_ended[0].name} was not resolved")
-        return {key: np.array([getattr(s, key) for s in schedules], np.float64) for key in cls.numbers}
+        columns = {key: np.array([getattr(s, key) for s in schedules], np.float64) for key in cls.numbers}
+        return columns | {"span": columns["end_step"] - columns["start_step"]}
 
     def value(self, columns: dict[str, np.ndarray], frame: int) -> np.ndarray:
         """The values `[M]` of M stacked schedules of this kind at `frame`."""
         import numpy as np
 
         start, end = columns["start_val"], columns["end_val"]
-        span = np.maximum(columns["end_step"] - columns["start_step"], 1.0)
-        progress = np.clip((frame - columns["start_step"]) / span, 0.0, 1.0)
+        progress = np.minimum(np.maximum((frame - columns["start_step"]) / columns["span"], 0.0), 1.0)
         match self.name:
             case "linear_decay":
                 return start + (end - start) * progress

@@ -27,6 +27,7 @@ class PrioritizedReplay(Replay):
         self.highest = torch.ones(streams.members, 1, dtype=torch.float64, device=streams.device)
 
     def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
+        self.write()
         priority = ((error.double().abs() + self.hp.epsilon) ** self.hp.alpha).nan_to_num(posinf=1.0)
         self.highest = torch.maximum(self.highest, priority.amax(1, keepdim=True))
         self.tree.set(index, priority)

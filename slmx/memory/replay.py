@@ -9,7 +9,9 @@ from pydantic import Field
 from slmx.lazy import torch
 from slmx.member.hyper import Int, NamedHyper, Stacked
 from slmx.member.streams import Streams
-from slmx.ops import take
+from slmx.memory.ring import Ring
+
+STAGED = 256  # additions that wait at most before they are written into the ring together
 
 
 @dataclass
@@ -46,35 +48,43 @@ class Replay:
 
     def __init__(self, hp: Stacked, streams: Streams):
         self.hp, self.streams = hp, streams
-        self.fields: list[torch.Tensor] = []
+        self.ring: Ring | None = None
         self.size = self.head = 0
+        self._staged: list[tuple[torch.Tensor, ...]] = []
 
     def add(self, *row: torch.Tensor) -> None:
         """Keep B transitions: obs, action, reward, next_obs, bootstrap, each `[M, B, ...]`."""
-        if not self.fields:
-            self.fields = [x.new_zeros(x.shape[0], self.hp.max_size, *x.shape[2:]) for x in row]
+        self._staged.append(row)
+        self.size = min(self.size + row[0].shape[1], self.hp.max_size)
+        if len(self._staged) >= STAGED:
+            self.write()
+
+    def write(self) -> None:
+        """Put what is staged into the ring; whoever looks into the ring calls this first."""
+        if not self._staged:
+            return
         capacity = self.hp.max_size
-        row = tuple(x[:, -capacity:] for x in row)  # of more than fit, the last
-        n = row[0].shape[1]
-        until = min(n, capacity - self.head)
-        for field, x in zip(self.fields, row, strict=True):
-            field[:, self.head : self.head + until] = x[:, :until]
-            if until < n:
-                field[:, : n - until] = x[:, until:]
+        fields = [torch.cat(parts, 1)[:, -capacity:] for parts in zip(*self._staged, strict=True)]  # the last that fit
+        self._staged.clear()
+        if self.ring is None:
+            self.ring = Ring(capacity, fields, self.streams.dtype)
+        self.ring.write(self.head, fields)
+        n = fields[0].shape[1]
         self._added(self.head, n)
         self.head = (self.head + n) % capacity
-        self.size = min(self.size + n, capacity)
 
     def sample(self) -> Transitions:
-        """A batch for every member, `[M, batch_size, ...]`.
+        """A batch for every member, `[M, batch_size, ...]`; something must have been added.
 
         Combined experience replay (Zhang and Sutton, 2017, arXiv:1712.01275) puts the newest transition in its last
         place.
         """
+        self.write()
+        assert self.ring is not None
         index = self._draw()
         if self.hp.use_cer:
             index[:, -1] = (self.head - 1) % self.hp.max_size
-        return Transitions(*(take(field, index) for field in self.fields), index=index, weight=self._weigh(index))
+        return Transitions(*self.ring.read(index), index=index, weight=self._weigh(index))
 
     def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
         """Told after an update: the errors `[M, N]` of the transitions at `index`; uniform replay needs none."""

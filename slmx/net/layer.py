@@ -36,9 +36,14 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """`rows`: the members, in order, that `x` belongs to; all by default."""
-        if rows is None:
-            return torch.baddbmm(self.bias, x, self.weight)
-        return torch.baddbmm(self.bias[rows], x, self.weight[rows])
+        return affine(x, self.bias, self.weight, rows)
+
+
+def affine(x: Tensor, bias: Tensor, weight: Tensor, rows: Tensor | None) -> Tensor:
+    """Every member's own affine map of its `x` `[M, N, n_in]`; `rows` as in Linear."""
+    if rows is None:
+        return torch.baddbmm(bias, x, weight)
+    return torch.baddbmm(bias[rows], x, weight[rows])
 
 
 class Stack(nn.Module):
@@ -48,11 +53,13 @@ class Stack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.activation, self.last = activation, last
+        # plain references: looking parameters up through modules takes longer than small layers themselves
+        self._maps = [(layer.bias, layer.weight) for layer in layers]
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        final = len(self.layers) - 1
-        for i, layer in enumerate(self.layers):
-            x = layer(x, rows)
+        final = len(self._maps) - 1
+        for i, (bias, weight) in enumerate(self._maps):
+            x = affine(x, bias, weight, rows)
             if i < final or self.last:
                 x = self.activation(x)
         return x
@@ -80,14 +87,16 @@ class Network(nn.Module):
         super().__init__()
         self.encoders, self.trunk = nn.ModuleList(encoders), trunk
         self.heads = nn.ModuleList(nn.ModuleDict(dict(h)) for h in heads)
+        self._ways = [(encoder, trunk, dict(own)) for encoder, own in zip(encoders, heads, strict=True)]
 
     def features(self, port: int, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """What all heads of a port see, `[M, N, F]`."""
-        return self.trunk(self.encoders[port](obs.flatten(2), rows), rows)
+        encoder, trunk, _ = self._ways[port]
+        return trunk.forward(encoder.forward(obs.flatten(2), rows), rows)
 
     def head(self, port: int, name: str, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """The outputs of one head, `[M, N, n_out]`."""
-        return self.heads.get_submodule(f"{port}.{name}")(features, rows)
+        return self._ways[port][2][name].forward(features, rows)
 
     def forward(self, port: int, name: str, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """One head's outputs for observations `[M, N, ...]`."""

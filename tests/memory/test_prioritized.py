@@ -60,6 +60,7 @@ def memory(hypers: list[PrioritizedReplay.Hyper], count: int) -> PrioritizedRepl
     result = PrioritizedReplay(Stacked(hypers), Streams([seed_sequence(0, 0, m) for m in range(len(hypers))]))
     zeros = torch.zeros(len(hypers), count)
     result.add(zeros[..., None], zeros.long(), zeros, zeros[..., None], zeros)
+    result.write()
     return result
 
 
@@ -93,6 +94,7 @@ def test_a_new_transition_is_as_important_as_the_most_important_so_far() -> None
     learn_all(replay, torch.tensor([[5.0, 2, 1], [0.5, 0.25, 0.125]]))
     row = torch.zeros(M, 1)
     replay.add(row[..., None], row.long(), row, row[..., None], row)
+    replay.write()
     torch.testing.assert_close(replay.tree.levels[2][:, 3], torch.tensor([5.0, 1.0], dtype=torch.float64))
 
 

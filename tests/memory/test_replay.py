@@ -38,7 +38,9 @@ def test_holds_the_last_of_all_that_was_added(kind: type[Replay], capacity: int,
         count += n
     assert memory.size == min(count, capacity)
     kept = {(i + 1000 * m) for m in range(M) for i in range(max(0, count - capacity), count)}
-    held = memory.fields[1][:, : memory.size]
+    memory.write()
+    assert memory.ring is not None
+    held = memory.ring.read(torch.arange(memory.size).expand(M, -1))[1]
     assert set(held.flatten().tolist()) == kept
     assert held.numel() == len(kept)
     for _ in range(5):
