@@ -40,7 +40,6 @@ def test_per_member_fields_are_columns(dtype: torch.dtype) -> None:
     assert hp.gamma.dtype == hp.rate.dtype == dtype
     torch.testing.assert_close(hp.gamma, torch.tensor([[0.9], [0.8]], dtype=dtype))
     assert (hp.horizon, hp.mode, hp.lam) == (32, "a", None)
-    assert not hp.is_scheduled
 
 
 def test_components_are_left_for_their_own_class() -> None:
@@ -50,7 +49,6 @@ def test_components_are_left_for_their_own_class() -> None:
 
 def test_schedules_take_the_values_of_the_frame() -> None:
     hp = Stacked([Outer(rate=decay(1.0)), Outer(rate=decay(0.5, end_step=20))], torch.float64)
-    assert hp.is_scheduled
     assert hp.rate.flatten().tolist() == [1.0, 0.5]
     hp.at(5)
     assert hp.rate.flatten().tolist() == [0.5, 0.375]
