@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from slmx.env.spec import EnvSpec
+from slmx.env.spec import EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
 from slmx.spec.build import phrase, show, spec_keys
@@ -40,14 +40,15 @@ class Entry:
 
 
 def vocabulary() -> dict[str, list[Entry]]:
-    """All groups by section: the components of an agent, then agent, env, body, meta, schedules and search."""
+    """All groups by section: the components of an agent, then agent, env, wrapper, body, meta, schedules and search."""
     sections = {
         registry.plural: [
             _entry(name, registry.find(name).Hyper, registry, registry.find(name).__doc__) for name in registry.known
         ]
         for registry in REGISTRIES.values()
     }
-    models = {"agent": AgentSpec, "env": EnvSpec, "body": BodySpec, "meta": MetaSpec, "schedule": Schedule}
+    models = {"agent": AgentSpec, "env": EnvSpec, "wrapper": WrapperSpec, "body": BodySpec, "meta": MetaSpec}
+    models |= {"schedule": Schedule}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
     kinds = [Key(f"__{kind}", "a list of values", None, "one of the values", False) for kind in LISTS]
     kinds += [Key(f"__{k}", f"[{', '.join(args)}]", None, f"as ray.tune.{k}", False) for k, args in ARGUMENTS.items()]
