@@ -13,7 +13,7 @@ from slmx.member.hyper import Hyper, Int, Model, NamedHyper
 class AgentSpec(Model):
     """One agent: how it learns, what it remembers and what it thinks with."""
 
-    name: str = Field(description="label of the agent in tables and graphs")
+    name: str = Field(description="what graphs call it where there are several agents")
     algorithm: SerializeAsAny[NamedHyper] = Field(description="how it learns, by `name`")
     memory: SerializeAsAny[NamedHyper] | None = Field(None, description="what it learns from, by `name`")
     net: SerializeAsAny[Hyper] | None = Field(None, description="its network, by `type`")
