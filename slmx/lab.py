@@ -203,7 +203,7 @@ def standard(env: EnvSpec, spaces: Spaces) -> dict[str, Any]:
     table = json.loads(resources.files("slmx").joinpath("specs/_fitness.json").read_text())
     if env.name in table:
         return table[env.name]
-    mean = random_return(env, spaces)
+    mean, _ = random_return(env, spaces)
     threshold = spaces.reward_threshold
     known = threshold is not None and threshold > mean
     source = f"random: mean of {RANDOM_EPISODES} episodes, measured before the training; standard: " + (
@@ -212,15 +212,18 @@ def standard(env: EnvSpec, spaces: Spaces) -> dict[str, Any]:
     return {"rand_return": mean, "std_return": threshold if known else None, "std_frame": None, "source": source}
 
 
-def random_return(env: EnvSpec, spaces: Spaces) -> float:
-    """The mean return of uniformly random actions, over one episode each of RANDOM_EPISODES copies."""
+def random_return(env: EnvSpec, spaces: Spaces, episodes: int = RANDOM_EPISODES) -> tuple[float, float]:
+    """Mean return of uniformly random actions over one episode each of `episodes` copies, and its standard error.
+
+    It repeats exactly; the random returns in spec/_fitness.json are means of 1000 episodes.
+    """
     from gymnasium.spaces import Discrete
 
     from slmx.env import make
     from slmx.session import LONGEST_EPISODE
 
     rng = np.random.default_rng(0)
-    running = make(env, rng.integers(2**31, size=(1, RANDOM_EPISODES)))
+    running = make(env, rng.integers(2**31, size=(1, episodes)))
     shape = (1, running.rows, *(spaces.action_space.shape or ()))
     total, open_ = np.zeros((1, running.rows)), np.ones((1, running.rows), bool)
     try:
@@ -238,7 +241,7 @@ def random_return(env: EnvSpec, spaces: Spaces) -> float:
                 break
     finally:
         running.close()
-    return float(total.mean())
+    return float(total.mean()), float(total.std(ddof=1) / np.sqrt(total.size))
 
 
 def find_trial(directory: Path) -> Path:

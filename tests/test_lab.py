@@ -20,7 +20,10 @@ import pytest
 
 from slmx import lab
 from slmx.analysis.analyze import analyze
+from slmx.analysis.standards import load_standards
 from slmx.cli import main
+from slmx.env import describe
+from slmx.env.spec import EnvSpec
 from slmx.errors import SlmxError
 from slmx.memory.episodes import Episodes
 from slmx.session import Session
@@ -249,6 +252,7 @@ def test_a_failing_session_fails_alone(tmp_path: Path) -> None:
     with (sick.directory / "experiment.csv").open() as file:
         trial = next(csv.DictReader(file))
     assert trial["state"] == "DONE" and trial["failed"] == "1"
+    assert table(sick, "eval_1.csv").empty, "a failed session is not evaluated"
     assert lab.enjoy(sick.directory).session == 0
     with pytest.raises(SlmxError, match="no model of session 1; there are those of: 0, 2"):
         lab.enjoy(sick.directory, session=1)
@@ -373,6 +377,19 @@ def test_components_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert saved["fitness"]["tests.own:Corridor"]["rand_return"] < 0.9
     played = lab.enjoy(directory)
     assert played.repeats
+
+
+def test_random_returns_repeat_the_shipped_numbers() -> None:
+    for name in ("CartPole-v1", "MountainCar-v0"):
+        env = EnvSpec.model_validate({"name": name, "max_frame": 1})
+        mean, error = lab.random_return(env, describe(env), 1000)
+        standard = load_standards()[name]
+        assert mean == pytest.approx(standard.rand_return, abs=1e-3)
+        assert f"standard error {error:.3f}" in standard.source
+    # a walk from the closed end of two cells takes 6 steps on average: E0 = 1 + (E0 + E1) / 2, E1 = 1 + E0 / 2
+    env = EnvSpec.model_validate({"name": "tests.own:Corridor", "max_frame": 1, "kwargs": {"length": 2}})
+    mean, error = lab.random_return(env, describe(env), 400)
+    assert 0 < error < 0.005 and abs(mean - (1 - 5 * 0.01)) < 4 * error
 
 
 def shipped() -> list[Any]:

@@ -6,15 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from slmx.errors import SlmxError
-
-if TYPE_CHECKING:
-    import gymnasium
-
 
 SHIPPED = Path(__file__).parents[1] / "specs" / "_fitness.json"
 
@@ -52,21 +46,3 @@ def read_standards(table: Mapping[str, Mapping[str, Any]]) -> dict[str, Standard
 def load_standards(path: Path = SHIPPED) -> dict[str, Standard]:
     """The standards in a file, by default in spec/_fitness.json."""
     return read_standards(json.loads(path.read_text()))
-
-
-def measure_random(env: gymnasium.Env, episodes: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Mean return of uniformly random actions over `episodes` episodes, and the standard error of that mean.
-
-    Episode i is reset with seed + i; the action space is seeded once. The environment must end its episodes itself.
-    """
-    env.action_space.seed(seed)
-    returns = np.zeros(episodes)
-    for i in range(episodes):
-        env.reset(seed=seed + i)
-        done = False
-        while not done:
-            _, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-            returns[i] += float(reward)
-            done = terminated or truncated
-    error = returns.std(ddof=1) / np.sqrt(episodes) if episodes > 1 else np.nan
-    return float(returns.mean()), float(error)

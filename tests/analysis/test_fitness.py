@@ -7,7 +7,7 @@ import pytest
 
 from slmx.analysis import fitness
 from slmx.analysis.fitness import Curve, session_fitness, trial_fitness
-from slmx.analysis.standards import SHIPPED, Standard, load_standards, measure_random, read_standards
+from slmx.analysis.standards import SHIPPED, Standard, load_standards, read_standards
 from slmx.errors import SlmxError
 
 STANDARD = Standard(rand_return=20, std_return=220, std_frame=1000)
@@ -232,13 +232,3 @@ def test_shipped_standards_have_sources():
         assert all(f"{key}: " in standard.source for key in ("rand_return", "std_return", "std_frame"))
         assert f"{standard.rand_return:.3f}" in standard.source
     assert list(json.loads(SHIPPED.read_text())) == list(standards)
-
-
-def test_measure_random_repeats_the_shipped_number():
-    import gymnasium
-
-    env = gymnasium.make("CartPole-v1")
-    mean, error = measure_random(env, 400, seed=7)
-    assert 0.2 < error < 0.8
-    assert abs(mean - load_standards()["CartPole-v1"].rand_return) < 4 * np.hypot(error, 0.36)
-    assert measure_random(env, 5, seed=1) == measure_random(env, 5, seed=1)
