@@ -79,7 +79,8 @@ class Algorithm:
         self.updates = 0
         self.optimizers: list[Optimizer] = []
         self._sums: dict[str, torch.Tensor] = {}
-        self._counts: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, torch.Tensor] = {}  # of how many numbers the sums are: of each member,
+        self._alike: dict[str, int] = {}  # and of all
         self.build()
 
     def build(self) -> None:
@@ -136,18 +137,20 @@ class Algorithm:
         for name, value in values.items():
             if name not in self._sums:
                 zeros = torch.zeros(self.members, dtype=self.setting.dtype, device=self.setting.device)
-                self._sums[name], self._counts[name] = zeros, zeros.clone()
+                self._sums[name], self._counts[name], self._alike[name] = zeros, zeros.clone(), 0
             if rows is None:
                 self._sums[name] += value.detach()
-                self._counts[name] += 1
+                self._alike[name] += 1
             else:
                 self._sums[name][rows] += value.detach()
                 self._counts[name][rows] += 1
 
     def drain(self) -> dict[str, list[float]]:
         """The means since the last call, by name, M numbers each (NaN where nothing was noted), and settings."""
-        means = {name: (total / self._counts[name]).tolist() for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+        means = {
+            name: (total / (self._counts[name] + self._alike[name])).tolist() for name, total in self._sums.items()
+        }
+        self._sums, self._counts, self._alike = {}, {}, {}
         return means | {name: value.flatten().tolist() for name, value in self.settings().items()}
 
     def settings(self) -> dict[str, torch.Tensor]:

@@ -39,6 +39,8 @@ def flatten(space: Space, batch: Any) -> np.ndarray:
     """A batch of observations `[N, ...]` of `space`: float32 `[N, D]`, or uint8 images. Always a copy."""
     if is_image(space):
         return np.array(batch)
+    if isinstance(space, spaces.Box):
+        return np.array(batch, np.float32).reshape(len(batch), -1)
     return np.concatenate(_columns(space, batch), axis=1, dtype=np.float32, casting="same_kind")
 
 

@@ -15,6 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from slmx.member.schedule import Schedule
 
 
+AHEAD = 256  # frames for which the values of schedules are worked out at once
+
+
 class Varies:
     """The mark of a field that may differ between the members of one program."""
 
@@ -84,20 +87,29 @@ class Stacked:
                 self._schedules.append((field, values[0], Schedule.stack(values)))
             else:
                 setattr(self, field, torch.tensor(values, **self._as)[:, None])
-        # from this frame on nothing changes any more
-        self._settled = max((columns["end_step"].max() for _, _, columns in self._schedules), default=0)
-        self._frame = -1
+        self._ahead: list[tuple[str, Any]] = []  # values [AHEAD, M, 1] of each scheduled field, from frame _base on
+        self._base = -AHEAD
         self.at(0)
 
     def at(self, frame: int) -> None:
         """Set every scheduled field to its value at `frame` (frames of the agent's experience)."""
-        if not self._schedules or (frame >= self._settled and self._frame >= self._settled):
+        if not self._schedules:
             return
+        if not 0 <= frame - self._base < AHEAD:
+            self._look_ahead(frame)
+        for field, values in self._ahead:
+            setattr(self, field, values[frame - self._base])
+
+    def _look_ahead(self, frame: int) -> None:
+        """Values are worked out for many frames at once: an agent that explores asks at every step."""
+        import numpy as np
         import torch
 
-        self._frame = frame
-        for field, kind, columns in self._schedules:
-            setattr(self, field, torch.from_numpy(kind.value(columns, frame)).to(**self._as)[:, None])
+        self._base, frames = frame, np.arange(frame, frame + AHEAD)[:, None]
+        self._ahead = [
+            (field, torch.from_numpy(kind.value(columns, frames)).to(**self._as)[..., None])
+            for field, kind, columns in self._schedules
+        ]
 
     def __getattr__(self, name: str) -> Any:  # only for type checkers and clear errors: fields are set in __init__
         raise AttributeError(f"no hyperparameter {name!r}")

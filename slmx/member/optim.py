@@ -7,7 +7,7 @@ a copy to a target network is one operation for all layers of all members.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -54,32 +54,27 @@ class Optimizer:
     def step(self, loss: torch.Tensor, rows: torch.Tensor | None = None) -> None:
         """One step down `loss`, `[M]`, or `[len(rows)]` where only the members `rows` learn.
 
-        The sum over members exists here and nowhere else: it gives each member exactly the gradient it would get alone.
+        The losses are added up over members here and nowhere else: each gets exactly the gradient it would get alone.
         """
         members = len(self.flat) if rows is None else len(rows)
         if loss.shape != (members,):
             raise ValueError(f"need one loss per member, shape ({members},); got {tuple(loss.shape)}")
         # a port whose environment has ended has no part in the loss: the gradient of its own layers is 0
-        gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            loss, self.parameters, torch.ones_like(loss), allow_unused=True, materialize_grads=True
+        )
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
             self.grad_norm = norm = torch.linalg.vector_norm(gradient, dim=1)
-            finite = torch.isfinite(norm)
-            learns = finite
-            if rows is None:
-                finite &= torch.isfinite(loss)
-            else:
-                finite[rows] &= torch.isfinite(loss)
-                learns = torch.zeros_like(finite)
-                learns[rows] = finite[rows]
+            finite = torch.isfinite(norm + loss if rows is None else norm.index_add(0, rows, loss))
             if self.clip is not None:
                 gradient *= (self.clip / (norm[:, None] + 1e-6)).clamp_(max=1)
-            if bool(learns.all()):
+            if rows is None and bool(finite.all()):
                 self.steps += 1
                 self.descend(gradient)
             else:
                 self.finite &= finite
-                self._descend_some(gradient, learns.nonzero().flatten())
+                self._descend_some(gradient, finite.nonzero().flatten() if rows is None else rows[finite[rows]])
 
     def _descend_some(self, gradient: torch.Tensor, rows: torch.Tensor) -> None:
         """A step of the members `rows` alone: all step, and the others are put back where they were."""
@@ -109,15 +104,20 @@ class _AdamHyper(NamedHyper):
 class _AnyAdam(Optimizer):
     slots = 2
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.fresh = 1 - self.hp.beta1, 1 - self.hp.beta2
+
     def _adam(self, gradient: torch.Tensor) -> None:
         hp, (mean, square) = self.hp, self.state
-        mean.lerp_(gradient, 1 - hp.beta1)
-        square.lerp_(gradient.square_(), 1 - hp.beta2)
+        mean.lerp_(gradient, self.fresh[0])
+        square.lerp_(gradient.square_(), self.fresh[1])
         steps = self.steps.clamp(min=1)
         root = (1 - hp.beta2**steps).sqrt_()
         # lr * (mean / c1) / (sqrt(square / c2) + eps), its small factors [M, 1] gathered first
         rate = hp.lr * root / (hp.beta1**steps - 1)
-        self.flat.addcdiv_(mean * rate, square.sqrt().add_(hp.eps * root))
+        below = torch.sqrt(square, out=gradient).add_(hp.eps * root)
+        self.flat.addcdiv_(mean * rate, below)
 
 
 class Adam(_AnyAdam):

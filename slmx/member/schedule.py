@@ -47,8 +47,8 @@ class Schedule(BaseModel):
         columns = {key: np.array([getattr(s, key) for s in schedules], np.float64) for key in cls.numbers}
         return columns | {"span": columns["end_step"] - columns["start_step"]}
 
-    def value(self, columns: dict[str, np.ndarray], frame: int) -> np.ndarray:
-        """The values `[M]` of M stacked schedules of this kind at `frame`."""
+    def value(self, columns: dict[str, np.ndarray], frame: int | np.ndarray) -> np.ndarray:
+        """The values `[M]` of M stacked schedules of this kind at `frame`; `[T, M]` at frames `[T, 1]`."""
         import numpy as np
 
         start, end = columns["start_val"], columns["end_val"]

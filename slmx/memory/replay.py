@@ -64,7 +64,9 @@ class Replay:
         if not self._staged:
             return
         capacity = self.hp.max_size
-        fields = [torch.cat(parts, 1)[:, -capacity:] for parts in zip(*self._staged, strict=True)]  # the last that fit
+        fields = [torch.cat(parts, 1) for parts in zip(*self._staged, strict=True)]
+        if fields[0].shape[1] > capacity:  # the last that fit
+            fields = [x[:, -capacity:] for x in fields]
         self._staged.clear()
         if self.ring is None:
             self.ring = Ring(capacity, fields, self.streams.dtype)

@@ -17,35 +17,41 @@ class Ring:
 
     def __init__(self, capacity: int, like: Sequence[torch.Tensor], dtype: torch.dtype):
         self.capacity, members, device = capacity, like[0].shape[0], like[0].device
-        self.places: list[tuple[torch.dtype, int, torch.Size, torch.dtype]] = []  # store, first column, shape, type
+        # of each field: its store, its columns there, the shape and type it comes back in
+        self.places: list[tuple[torch.dtype, int, int, tuple[int, ...], torch.dtype]] = []
         widths: dict[torch.dtype, int] = {}
         for x in like:
-            kind = torch.uint8 if x.dtype == torch.uint8 else dtype
-            self.places.append((kind, widths.get(kind, 0), x.shape[2:], x.dtype))
-            widths[kind] = widths.get(kind, 0) + math.prod(x.shape[2:])
+            kind, shape = torch.uint8 if x.dtype == torch.uint8 else dtype, tuple(x.shape[2:])
+            start, width = widths.get(kind, 0), math.prod(shape)
+            self.places.append((kind, start, width, shape, x.dtype))
+            widths[kind] = start + width
         self.stores = {
-            kind: torch.zeros(members, capacity, width, dtype=kind, device=device) for kind, width in widths.items()
+            kind: torch.zeros(members * capacity, width, dtype=kind, device=device) for kind, width in widths.items()
         }
         self.first = capacity * torch.arange(members, device=device)[:, None]
 
     def write(self, head: int, fields: Sequence[torch.Tensor]) -> None:
         """Put rows `[M, n, ...]`, n at most `capacity`, from place `head` on."""
         for kind, store in self.stores.items():
-            columns = [x.flatten(2) if x.ndim > 2 else x.unsqueeze(2) for x in fields]
-            rows = torch.cat([x.to(kind) for x, place in zip(columns, self.places, strict=True) if place[0] is kind], 2)
-            until = min(rows.shape[1], self.capacity - head)
-            store[:, head : head + until] = rows[:, :until]
-            if until < rows.shape[1]:
-                store[:, : rows.shape[1] - until] = rows[:, until:]
+            columns = [
+                (x.unsqueeze(2) if x.ndim == 2 else x.flatten(2)).to(kind)
+                for x, place in zip(fields, self.places, strict=True)
+                if place[0] is kind
+            ]
+            rows = torch.cat(columns, 2)
+            members, n, width = rows.shape
+            until, ring = min(n, self.capacity - head), store.view(members, self.capacity, width)
+            ring[:, head : head + until] = rows[:, :until]
+            if until < n:
+                ring[:, : n - until] = rows[:, until:]
 
     def read(self, index: torch.Tensor) -> list[torch.Tensor]:
         """Each member's own rows `index` `[M, N]`: the fields, each `[M, N, ...]`."""
-        rows = (index + self.first).flatten()
-        drawn = {
-            kind: store.flatten(0, 1).index_select(0, rows).view(*index.shape, -1)
-            for kind, store in self.stores.items()
-        }
-        return [
-            drawn[kind].narrow(2, start, math.prod(shape)).reshape(*index.shape, *shape).to(dtype)
-            for kind, start, shape, dtype in self.places
-        ]
+        rows = (index + self.first).view(-1)
+        drawn = {kind: store.index_select(0, rows).view(*index.shape, -1) for kind, store in self.stores.items()}
+        fields = []
+        for kind, start, width, shape, dtype in self.places:
+            x = drawn[kind]
+            field = x.narrow(2, start, width).reshape(*index.shape, *shape) if shape else x.select(2, start)
+            fields.append(field if dtype is kind else field.to(dtype))
+        return fields
