@@ -92,12 +92,12 @@ class Display:
         rows = run.table.to_dict("records")
         ports = sorted({(row["agent"], row["env"]) for row in rows})
         several = len(ports) > 1
-        table = Table(box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False, collapse_padding=several)  # fits 80 columns
         identity = ("session", *(("agent", "env") if several else ()), "state")
         for column in identity:
             table.add_column(column)
         for column in ("greedy return", "training return", "strength", "speed", "stability"):
-            table.add_column(column, justify="right")
+            table.add_column(column.replace(" ", "\n") if several else column, justify="right", no_wrap=True)
         for row in rows:
             final = number(row["final_return"], 1)
             spread = f" ± {row['final_return_std']:.1f}" if final else ""
