@@ -15,8 +15,8 @@ from slmx.spec.build import build
 
 def measure(setting: str, frames: int) -> None:
     """Print frames (of all members), seconds of training and the peak of resident memory in MB, as JSON."""
-    algorithm, env, members = setting.split("/")
-    built = build("bench", spec(algorithm, env, frames))
+    algorithm, env, members, *backend = setting.split("/")
+    built = build("bench", spec(algorithm, env, frames, *backend))
     program = Program([Session(built, trial=0, index=i) for i in range(int(members))])
     rows = []
     start = time.perf_counter()

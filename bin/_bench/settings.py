@@ -31,7 +31,7 @@ DQN = {
 }
 
 
-def spec(algorithm: str, env: str, frames: int) -> dict[str, Any]:
+def spec(algorithm: str, env: str, frames: int, backend: str = "envpool") -> dict[str, Any]:
     """The spec of one contender, as a spec file has it."""
     if algorithm == "DQN":
         start, end, steps = DQN["explore"]
@@ -69,7 +69,7 @@ def spec(algorithm: str, env: str, frames: int) -> dict[str, Any]:
         bodies = setting["envs"]
     return {
         "agent": [{"name": algorithm.lower(), **agent}],
-        "env": [{"name": env, "max_frame": frames}],
+        "env": [{"name": env, "max_frame": frames, "backend": backend}],
         "body": {"product": "outer", "num": bodies},
         "meta": {"max_session": 1, "eval_episode": 1, "threads": 1},
     }
