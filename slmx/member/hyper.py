@@ -14,7 +14,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from slmx.member.schedule import Schedule
 
-
 AHEAD = 256  # frames for which the values of schedules are worked out at once
 
 

@@ -54,15 +54,13 @@ class Optimizer:
     def step(self, loss: torch.Tensor, rows: torch.Tensor | None = None) -> None:
         """One step down `loss`, `[M]`, or `[len(rows)]` where only the members `rows` learn.
 
-        The losses are added up over members here and nowhere else: each gets exactly the gradient it would get alone.
+        The sum over members exists here and nowhere else: it gives each member exactly the gradient it would get alone.
         """
         members = len(self.flat) if rows is None else len(rows)
         if loss.shape != (members,):
             raise ValueError(f"need one loss per member, shape ({members},); got {tuple(loss.shape)}")
         # a port whose environment has ended has no part in the loss: the gradient of its own layers is 0
-        gradients = torch.autograd.grad(
-            loss, self.parameters, torch.ones_like(loss), allow_unused=True, materialize_grads=True
-        )
+        gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
             self.grad_norm = norm = torch.linalg.vector_norm(gradient, dim=1)
