@@ -228,6 +228,8 @@ class Program:
     ) -> list[Evaluation]:
         tracker = _Tracker(e, layout, self.members)
         first: dict[tuple[int, int], Episode] = {}
+        for agent in self.agents:
+            agent.begin_evaluation()
         emitted = env.reset()
         for tick in range(1, LONGEST_EPISODE + 1):
             if see:

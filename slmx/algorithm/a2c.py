@@ -81,7 +81,7 @@ class A2C(Algorithm):
         losses = [self.loss(batch, rows) for batch in batches]
         self.optim.step(sum(losses[1:], losses[0]), rows)
         self.updates += 1
-        self.log(grad_norm=self.optim.grad_norm)
+        self.log(rows, grad_norm=self.optim.grad_norm if rows is None else self.optim.grad_norm[rows])
 
     def loss(self, batch: Batch, rows: torch.Tensor | None) -> torch.Tensor:
         """The loss `[M]`, or `[len(rows)]`, of one batch."""
@@ -108,7 +108,7 @@ class A2C(Algorithm):
         value_loss = ops.mean(ops.squared_error(value, target), mask)
         entropy = ops.mean(entropy, mask)
         loss = policy_loss + hp.val_loss_coef[own, 0] * value_loss - hp.entropy_coef[own, 0] * entropy
-        self.log(rows, loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy)
+        self.log(rows, batch.known, loss=loss, policy_loss=policy_loss, value_loss=value_loss, entropy=entropy)
         return loss
 
     def settings(self) -> dict[str, torch.Tensor]:

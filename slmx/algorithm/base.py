@@ -101,6 +101,9 @@ class Algorithm:
         """Actions without exploration."""
         raise NotImplementedError
 
+    def begin_evaluation(self) -> None:
+        """Told before greedy episodes begin. Who draws numbers even then must start anew here, with own streams."""
+
     def update(
         self, obs: Sequence[torch.Tensor | None], action: Sequence[torch.Tensor | None], step: Sequence[Step | None]
     ) -> None:
@@ -132,8 +135,13 @@ class Algorithm:
         """The networks whose parameters are the model, by name."""
         return {}
 
-    def log(self, rows: torch.Tensor | None = None, **values: torch.Tensor) -> None:
-        """Note numbers, each `[M]` or `[len(rows)]`, for the next row of the table, which shows their means."""
+    def log(self, rows: torch.Tensor | None = None, known: torch.Tensor | None = None, **values: torch.Tensor) -> None:
+        """Note numbers, each `[M]` or `[len(rows)]`, for the next row of the table, which shows their means.
+
+        `known`: of which of `rows`, bool `[len(rows)]`, there is something to note; of all by default.
+        """
+        if rows is not None and known is not None:
+            rows, values = rows[known], {name: value[known] for name, value in values.items()}
         for name, value in values.items():
             if name not in self._sums:
                 zeros = torch.zeros(self.members, dtype=self.setting.dtype, device=self.setting.device)

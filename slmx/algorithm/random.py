@@ -5,6 +5,7 @@ from __future__ import annotations
 from slmx.algorithm.base import Algorithm
 from slmx.lazy import torch
 from slmx.member.hyper import NamedHyper
+from slmx.member.streams import Streams
 
 
 class Random(Algorithm):
@@ -16,16 +17,20 @@ class Random(Algorithm):
         """Uniformly random actions."""
 
     def build(self) -> None:
-        """There is nothing to build."""
+        self.begin_evaluation()
+
+    def begin_evaluation(self) -> None:
+        # how many numbers an evaluation takes depends on the other members' episodes: nothing may come after them
+        self.evaluating = self.setting.streams("evaluate")
 
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self._act(port, obs)
+        return self._act(port, obs, self.exploring)
 
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self._act(port, obs)
+        return self._act(port, obs, self.evaluating)
 
-    def _act(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+    def _act(self, port: int, obs: torch.Tensor, streams: Streams) -> torch.Tensor:
         at = self.ports[port]
         if at.discrete:
-            return self.exploring.integers(at.action_size, obs.shape[1])
-        return 2 * self.exploring.uniform(obs.shape[1], at.action_size) - 1
+            return streams.integers(at.action_size, obs.shape[1])
+        return 2 * streams.uniform(obs.shape[1], at.action_size) - 1

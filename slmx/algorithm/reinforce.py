@@ -93,8 +93,8 @@ class REINFORCE(Algorithm):
         loss = policy_loss - hp.entropy_coef[rows, 0] * entropy
         if value_loss is not None:
             loss = loss + hp.val_loss_coef[rows, 0] * value_loss
-            self.log(rows, value_loss=value_loss)
-        self.log(rows, loss=loss, policy_loss=policy_loss, entropy=entropy)
+            self.log(rows, batch.known, value_loss=value_loss)
+        self.log(rows, batch.known, loss=loss, policy_loss=policy_loss, entropy=entropy)
         return loss
 
     def settings(self) -> dict[str, torch.Tensor]:

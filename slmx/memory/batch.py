@@ -21,3 +21,8 @@ class Batch:
     mask: torch.Tensor | None = None
 
     FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "done")
+
+    @property
+    def known(self) -> torch.Tensor | None:
+        """Which members `[M]` have any step here (None: all)."""
+        return None if self.mask is None else self.mask.flatten(1).any(1)
