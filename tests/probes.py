@@ -172,19 +172,19 @@ class Counter(Probe):
 
 
 class Drift(Probe):
-    """A point that drifts and is pushed; the reward is its nearness to 0. Episodes of any length, ended in both ways.
+    """A point that drifts and is pushed; the reward is its nearness to 0.
 
-    Actions matter to observations, rewards and the length of episodes. `sick` maps seeds to the reward (`"nan"`,
-    `"inf"`) that such an environment gives from its 20th step on.
+    Episodes end by chance, with probability `end` at each step, terminated or truncated. `sick` maps
+    seeds to the reward (`"nan"`, `"inf"`) that such an environment gives from its 20th step on.
     """
 
     size = 2
 
-    def __init__(self, continuous: bool = False, sick: Mapping[str, str] | None = None) -> None:
+    def __init__(self, continuous: bool = False, sick: Mapping[str, str] | None = None, end: float = 0.25) -> None:
         super().__init__()
         if continuous:
             self.action_space = spaces.Box(-1, 1, (2,), np.float32)
-        self.sick, self.poison, self.time = sick or {}, None, 0
+        self.sick, self.poison, self.end, self.time = sick or {}, None, end, 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Observed:
         if str(seed) in self.sick:
@@ -202,5 +202,5 @@ class Drift(Probe):
         reward = 1 - float(np.abs(self.now).sum())
         if self.poison is not None and self.time >= 20:
             reward = self.poison
-        far, late = bool(np.abs(self.now).max() > 0.7), bool(self.np_random.random() < 0.1)
-        return self.now, reward, far, late and not far, {}
+        ends, late = self.np_random.random(2) < (self.end, 0.4)
+        return self.now, reward, bool(ends and not late), bool(ends and late), {}

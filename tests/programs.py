@@ -21,8 +21,9 @@ NET: Keys = {"type": "MLP", "hid_layers": [16], "optim_spec": {"name": "Adam", "
 def spec(
     algorithm: Keys, memory: Keys, env: Keys, net: Keys | None = None, bodies: int = 1, meta: Keys | None = None
 ) -> Spec:
-    """The spec of one agent in one environment; the network is small by default."""
+    """The spec of one agent in one environment; the network is small by default. Empty groups are left out."""
     agent = {"name": "agent", "algorithm": algorithm, "memory": memory, "net": NET if net is None else net}
+    agent = {key: group for key, group in agent.items() if group}
     raw = {"agent": agent, "env": env, "body": {"num": bodies}, "meta": {"eval_episode": 1, **(meta or {})}}
     return build("test", raw)
 
