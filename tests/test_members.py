@@ -275,7 +275,7 @@ def test_sessions_of_different_settings_learn_what_each_learns_alone(way: str, k
     changed = knobs(control)
     assert {"agent.0.algorithm.gamma", "agent.0.net.optim_spec.lr", "agent.0.net.clip_grad_val"} <= set(changed)
     specs = [control, *(with_settings(control, {path: value}) for path, value in changed.items())]
-    together = run([Session(one, 0, 0) for one in specs])
+    together = run([Session(one, 0, place) for place, one in enumerate(specs)])
     for place, (path, one) in enumerate(zip(changed, specs[1:], strict=True), start=1):
-        alone = run([Session(one, 0, 0)])
+        alone = run([Session(one, 0, place)])
         assert not departures(way, alone.of(0), together.of(place)), path
