@@ -17,7 +17,7 @@ from slmx.errors import SlmxError, did_you_mean
 MODES = ("train", "dev", "enjoy")
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A laboratory for deep reinforcement learning: specs in; trained sessions, fitness, graphs and models out.",
 )  # fmt: skip
@@ -224,10 +224,19 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the command line. typer itself exits with 2 for wrong usage and with 130 for Ctrl-C."""
+    """Run the command line; without arguments, show its help."""
     sys.path.append(str(Path.cwd()))  # where a user's own `module:Class` lies, as with `python -m`
     try:
-        app()
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except SlmxError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+    except typer.TyperException as error:  # wrong usage
+        print(usage(error), file=sys.stderr)
+    sys.exit(2)
+
+
+def usage(error: typer.TyperException) -> str:
+    """What is wrong with a command line, in one line."""
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    command = context.command_path if context else "slmx"
+    return f"{command}: {message[:1].lower()}{message[1:]} ({command} -h shows what it takes)"

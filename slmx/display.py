@@ -16,6 +16,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from slmx.errors import SlmxError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -191,12 +193,18 @@ class Window:
 
 
 class Film:
-    """Pictures in a video file (the format follows from its ending: .mp4)."""
+    """Pictures in a video file. SlmxError where it cannot be written."""
 
     def __init__(self, path: Path):
         import imageio.v2 as imageio
 
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() != ".mp4":
+            raise SlmxError(f"{path}: the name of a film ends in .mp4")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+        except OSError as error:
+            raise SlmxError(f"cannot write the film {path}: {error.strerror}") from error
         # the encoder wants even sizes: macro_block_size pads the last row or column
         self.writer = imageio.get_writer(path, fps=FRAMES_A_SECOND, macro_block_size=2, ffmpeg_log_level="error")
 

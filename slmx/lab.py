@@ -19,6 +19,7 @@ from slmx.spec.dump import dump
 if TYPE_CHECKING:
     import pandas as pd
 
+    from slmx.analysis.files import Session as Ended
     from slmx.display import Display
     from slmx.env.base import Spaces
     from slmx.session import Evaluation, Program, Session
@@ -133,18 +134,19 @@ def enjoy(
     `directory`: of a run or a trial. By default the first session that was not a failure, with the seeds and the number
     of episodes of its final evaluation, whose returns it then repeats exactly; `seed` draws others.
     """
+    from slmx.analysis.files import TrialFiles
     from slmx.session import Program, Session, evaluation_seeds
 
     trial = find_trial(directory)
-    spec, states = read_trial(trial)
+    spec, ended = read_trial(trial)
     models = {path.stem.removeprefix("session_"): path for path in (trial / "model").glob("session_*.safetensors")}
-    chosen = next((s["session"] for s in states if str(s["session"]) in models), None) if session is None else session
+    chosen = next((s.session for s in ended if str(s.session) in models), None) if session is None else session
     if chosen is None:
         raise SlmxError(f"{trial}: there is no model to play: no session came far enough to leave one")
     if str(chosen) not in models:
         known = ", ".join(sorted(models, key=int)) or "none"
         raise SlmxError(f"{trial}: there is no model of session {chosen}; there are those of: {known}")
-    program = Program([Session(spec, trial_number(trial), chosen)])
+    program = Program([Session(spec, TrialFiles(trial).number, chosen)])
     try:
         program.load([read_model(models[str(chosen)])])
     except ValueError as error:
@@ -254,23 +256,13 @@ def find_trial(directory: Path) -> Path:
     )
 
 
-def trial_number(trial: Path) -> int:
-    """The number in a trial's directory's name, on which its random streams depend."""
-    number = trial.resolve().name.removeprefix("trial_")
-    if not number.isdecimal():
-        raise SlmxError(f"{trial}: a trial's directory is called trial_0, trial_1, ...; this one has been renamed")
-    return int(number)
-
-
-def read_trial(trial: Path) -> tuple[Spec, list[dict[str, Any]]]:
-    """The resolved spec and the sessions of a trial."""
-    from slmx.analysis.files import read_json
+def read_trial(trial: Path) -> tuple[Spec, list[Ended]]:
+    """The resolved spec of a trial, and its sessions as they ended."""
+    from slmx.analysis.files import TrialFiles
     from slmx.spec.dump import restore
 
-    record, states = read_json(trial / "spec.json"), read_json(trial / "sessions.json")
-    if not (isinstance(record, dict) and isinstance(record.get("spec"), dict) and isinstance(states, list)):
-        raise SlmxError(f"{trial}: spec.json and sessions.json are not what a run writes")
-    return restore(record["spec"]), states
+    files = TrialFiles(trial)
+    return restore(files.record["spec"]), files.sessions
 
 
 def read_model(path: Path) -> dict[str, Any]:

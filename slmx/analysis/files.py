@@ -45,14 +45,24 @@ class TrialFiles:
     @cached_property
     def sessions(self) -> list[Session]:
         """The sessions and their states, by number."""
-        rows = read_json(self.directory / "sessions.json")
-        sessions = [Session(**{**row, "reason": row.get("reason") or ""}) for row in rows]
+        path = self.directory / "sessions.json"
+        rows = read_json(path)
+        try:
+            sessions = [Session(**{**row, "reason": row["reason"] or ""}) for row in rows]
+        except (TypeError, KeyError):
+            sessions = []
+        if not sessions:
+            raise SlmxError(f"{path}: not what a run writes")
         return sorted(sessions, key=lambda session: session.session)
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """The resolved spec with versions, seeds and fitness standards."""
-        return read_json(self.directory / "spec.json")
+        path = self.directory / "spec.json"
+        record = read_json(path)
+        if not (isinstance(record, dict) and isinstance(record.get("spec"), dict)):
+            raise SlmxError(f"{path}: not what a run writes")
+        return record
 
     @cached_property
     def standards(self) -> dict[str, Standard]:
@@ -64,8 +74,11 @@ class TrialFiles:
 
     @property
     def number(self) -> int:
-        """The trial's number: trial_{t}."""
-        return int(self.directory.resolve().name.removeprefix("trial_"))
+        """The trial's number, trial_{t}, on which its random streams depend."""
+        number = self.directory.resolve().name.removeprefix("trial_")
+        if not number.isdecimal():
+            raise SlmxError(f"{self.directory}: a trial's directory is called trial_0, trial_1, ...")
+        return int(number)
 
     @cached_property
     def envs(self) -> list[str]:

@@ -109,6 +109,8 @@ def _registration(spec: EnvSpec) -> Registration:
     if colon:
         module = _import(module_name, "name")
         if hasattr(module, entry):
+            if not _makes_environments(getattr(module, entry)):
+                raise SpecError("name", f'"{entry}" of {module_name} is no gymnasium.Env')
             found = Registration(id=entry, entry_point=getattr(module, entry))
         elif entry in gymnasium.registry:  # gymnasium's own way of writing an id that importing the module registers
             found = gymnasium.registry[entry]
@@ -120,6 +122,11 @@ def _registration(spec: EnvSpec) -> Registration:
         creator = load_env_creator(found.entry_point) if isinstance(found.entry_point, str) else found.entry_point
     _check_call(creator, {**found.kwargs, **spec.kwargs}, "kwargs")
     return found
+
+
+def _makes_environments(found: Any) -> bool:
+    """Whether it is a class of environments, or a function that may return one."""
+    return issubclass(found, gymnasium.Env) if isinstance(found, type) else callable(found)
 
 
 def _make_one(spec: EnvSpec, registration: Registration, render_mode: str | None) -> gymnasium.Env:
