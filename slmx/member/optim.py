@@ -87,7 +87,8 @@ class Optimizer:
     def descend(self, gradient: torch.Tensor) -> None:
         """Move the parameters `flat` of all members one step down `gradient` `[M, P]`, which may be written over.
 
-        `steps` `[M, 1]` counts the steps, this one included (0: the member has never learned).
+        `steps` `[M, 1]` counts the steps, this one included (0: the member never learned,
+        and whatever becomes of it here is undone).
         """
         raise NotImplementedError
 
@@ -110,12 +111,10 @@ class _AnyAdam(Optimizer):
         hp, (mean, square) = self.hp, self.state
         mean.lerp_(gradient, self.fresh[0])
         square.lerp_(gradient.square_(), self.fresh[1])
-        steps = self.steps.clamp(min=1)
-        root = (1 - hp.beta2**steps).sqrt_()
-        # lr * (mean / c1) / (sqrt(square / c2) + eps), its small factors [M, 1] gathered first
-        rate = hp.lr * root / (hp.beta1**steps - 1)
-        below = torch.sqrt(square, out=gradient).add_(hp.eps * root)
-        self.flat.addcdiv_(mean * rate, below)
+        root = (1 - hp.beta2**self.steps).sqrt_()
+        # lr * (mean / c1) / (sqrt(square / c2) + eps), its small factors [M, 1] gathered first, in no new memory
+        rate = hp.lr * root / (hp.beta1**self.steps - 1)
+        self.flat.addcdiv_(mean, torch.sqrt(square, out=gradient).add_(hp.eps * root).div_(rate))
 
 
 class Adam(_AnyAdam):
