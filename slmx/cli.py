@@ -227,7 +227,7 @@ def main() -> None:
     """Run the command line; without arguments, show its help."""
     sys.path.append(str(Path.cwd()))  # where a user's own `module:Class` lies, as with `python -m`
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        sys.exit(app(sys.argv[1:] or ["--help"], "slmx", standalone_mode=False))
     except SlmxError as error:
         print(error, file=sys.stderr)
     except typer.TyperException as error:  # wrong usage

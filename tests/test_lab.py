@@ -21,7 +21,6 @@ import pytest
 from slmx import lab
 from slmx.analysis.analyze import analyze
 from slmx.analysis.standards import load_standards
-from slmx.cli import main
 from slmx.env import describe
 from slmx.env.spec import EnvSpec
 from slmx.errors import SlmxError
@@ -32,6 +31,7 @@ from slmx.spec.dump import with_settings
 from slmx.spec.load import load
 from slmx.spec.model import Spec
 from tests import own
+from tests.command import call
 
 ROOT = Path(__file__).parents[1]
 SPEC_FILES = sorted(p for p in (ROOT / "spec").rglob("*") if p.suffix in (".json", ".yaml") and p.name[0] != "_")
@@ -84,14 +84,6 @@ def tables(run: lab.Run, sessions: tuple[int, ...] = (0, 1)) -> dict[str, bytes]
     """The bytes of all tables of some sessions, wall clock apart."""
     trial = run.directory / "trial_0"
     return {name: (trial / name).read_bytes() for s in sessions for name in (n.format(s) for n in REPEATABLE)}
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The command line in this process; its exit code."""
-    monkeypatch.setattr(sys, "argv", ["slmx", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(end.value.code or 0)
 
 
 @pytest.fixture(scope="module")

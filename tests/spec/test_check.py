@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from slmx.errors import SpecErrors
@@ -106,7 +107,6 @@ def test_schema_names_every_class_and_resolves() -> None:
 
 
 def test_schema_accepts_shipped_specs_and_refuses_typos(ppo: dict[str, Any], dqn: dict[str, Any]) -> None:
-    jsonschema = pytest.importorskip("jsonschema")
     validator = jsonschema.Draft202012Validator(json_schema())
     validator.validate({"a": ppo, "b": dqn})
     ppo["agent"][0]["algorithm"]["gama"] = 1
