@@ -604,7 +604,7 @@ def test_results_fit_a_terminal(several: bool) -> None:
     console = Console(width=80, highlight=False, soft_wrap=True, file=io.StringIO())
     Display(console=console).results(lab.Run(Path("data/x"), pd.DataFrame(rows), False))
     lines = console.file.getvalue().splitlines()  # pyright: ignore[reportAttributeAccessIssue]
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines), "nothing is cut"
     header = 2 if several else 1
     assert [line.split()[0] for line in lines[header : header + len(rows)]] == [str(row["session"]) for row in rows]
     assert sum("-1234.5 ± 1234.5" in line for line in lines) == len(rows) - 1
