@@ -28,6 +28,11 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="set a key, e.g. agent.0.algorithm.gamma=0.9")
 ]
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="where results go")]
+Run = Annotated[
+    Path | None,
+    typer.Argument(metavar="[DATA_DIR]", help="the directory of a run or a trial; by default the newest run"),
+]
+Runs = Annotated[Path, typer.Option("--data", metavar="DIR", help="where the newest run is looked for")]
 Episodes = Annotated[int | None, typer.Option("--episodes", "-n", min=1, help="greedy episodes to play")]
 SessionNumber = Annotated[int | None, typer.Option("--session", min=0, help="which session's model")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="other episodes than those of the final evaluation")]
@@ -85,7 +90,8 @@ def run(
 
 @app.command()
 def enjoy(
-    directory: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="the directory of a run or a trial")],
+    directory: Run = None,
+    data: Runs = Path("data"),
     episodes: Episodes = None,
     session: SessionNumber = None,
     seed: Seed = None,
@@ -94,7 +100,7 @@ def enjoy(
     quiet: Quiet = False,
 ) -> None:
     """Play a trained model greedily and print its returns."""
-    play(directory, episodes, session, seed, render, video, quiet)
+    play(directory or newest_run(data, quiet), episodes, session, seed, render, video, quiet)
 
 
 @app.command()
@@ -153,7 +159,8 @@ def list_(
 
 @app.command()
 def analyze(
-    directory: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="the directory of a run or a trial")],
+    directory: Run = None,
+    data: Runs = Path("data"),
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw the graphs again")] = True,
     speed: Annotated[bool, typer.Option("--speed", help="draw frames per second as well")] = False,
     quiet: Quiet = False,
@@ -161,9 +168,19 @@ def analyze(
     """Make a run's tables and graphs again, from its files."""
     from slmx.analysis.analyze import analyze as make
 
-    table = make(directory, graphs, speed)
+    table = make(directory or newest_run(data, quiet), graphs, speed)
     if not quiet:
         print(table.T.to_string(header=False))
+
+
+def newest_run(data: Path, quiet: bool) -> Path:
+    """The newest run in a data folder, which is also said."""
+    from slmx.analysis.files import newest
+
+    directory = newest(data)
+    if not quiet:
+        print(directory)
+    return directory
 
 
 def play(

@@ -415,6 +415,20 @@ def test_folders_that_no_run_left(slmx: Slmx) -> None:
         refused(slmx("analyze", place), f"{place}: {none}")
 
 
+def test_the_newest_run_is_taken_where_none_is_named(slmx: Slmx, trained: Path) -> None:
+    for command in ("enjoy", "analyze"):
+        missing = "no runs here; train a spec first (slmx run SPEC_FILE) or name the directory of a run"
+        refused(slmx(command), f"data: {missing}")
+        refused(slmx(command, "--data", "else"), f"else: {missing}")
+    for seconds, name in ((2000, "b"), (3000, "a"), (1000, "c")):
+        shutil.copytree(trained, Path("data", name))
+        os.utime(Path("data", name, "spec.json"), (seconds, seconds))
+    played, named = slmx("enjoy"), slmx("enjoy", "data/a")
+    assert played.code == 0 and played.out == f"data/a\n{named.out}"
+    assert slmx("enjoy", "-q").out == slmx("enjoy", "data/a", "-q").out
+    assert slmx("analyze", "--no-graphs", "--data", "data").out.startswith("data/a\n")
+
+
 # a file of the run, what is written into it, and what enjoy and analyze say of it (None: they do not read it)
 BROKEN: dict[str, tuple[str, str, str | None, str | None]] = {
     "spec cut": ("spec.json", "{", "not JSON: ", "not JSON: "),

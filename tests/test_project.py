@@ -111,6 +111,27 @@ def parse_bench(arguments: list[str]) -> None:
     module.parser().parse_args(arguments)
 
 
+# What makes README's longer commands short. The checks themselves are what runs this file.
+SHORTER = {
+    "bin/test": None,
+    "bin/lab run": "--set env.0.max_frame=2000 --set meta.eval_episode=2",
+    "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
+    "bin/bench speed": "--quick --only DQN/CartPole-v1/1",
+}
+
+
+def test_the_commands_of_the_readme_run_one_after_another(tmp_path: Path) -> None:
+    for name in ("bin", "spec"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for command in shown_commands():
+        more = next((text for start, text in SHORTER.items() if command.startswith(start)), "")
+        if more is None:
+            continue
+        line = f"{command.partition('#')[0].replace(' --peers', '')} {more}"
+        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+
+
 def test_no_file_names_a_place_on_some_machine() -> None:
     wrong = []
     for path in tracked():

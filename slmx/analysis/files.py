@@ -124,6 +124,14 @@ class TrialFiles:
         return read_table(path, columns)
 
 
+def newest(data: Path) -> Path:
+    """The directory of the run in a data folder that began last."""
+    runs = [file.parent for file in data.glob("*/spec.json")]
+    if not runs:
+        raise SlmxError(f"{data}: no runs here; train a spec first (slmx run SPEC_FILE) or name the directory of a run")
+    return max(runs, key=lambda run: ((run / "spec.json").stat().st_mtime, run.name))
+
+
 def of_port(table: pd.DataFrame, port: Port) -> pd.DataFrame:
     """The rows of one agent in one environment."""
     return table.loc[(table["agent"] == port[0]) & (table["env"] == port[1])]
