@@ -146,9 +146,11 @@ def enjoy(
     if str(chosen) not in models:
         known = ", ".join(sorted(models, key=int)) or "none"
         raise SlmxError(f"{trial}: there is no model of session {chosen}; there are those of: {known}")
-    program = Program([Session(spec, TrialFiles(trial).number, chosen)])
+    # in company as large as at its training, because a BLAS may round one matrix product otherwise than several
+    company = 1 if render or video else len(ended)
+    program = Program([Session(spec, TrialFiles(trial).number, chosen)] * company)
     try:
-        program.load([read_model(models[str(chosen)])])
+        program.load([read_model(models[str(chosen)])] * company)
     except ValueError as error:
         raise SlmxError(f"{models[str(chosen)]}: {error}") from error
     program.tick = max(program.ticks)
@@ -162,7 +164,7 @@ def enjoy(
     if render or video:
         evaluations = _show(program, count, draw, render, video)
     else:
-        evaluations = program.evaluate(count, draw)
+        evaluations = [evaluation for evaluation in program.evaluate(count, draw) if evaluation.member == 0]
     stored = stored_returns(trial, chosen) if seed is None and count == spec.meta.eval_episode else None
     return Played(chosen, evaluations, stored)
 

@@ -184,6 +184,15 @@ def swing(tmp_path_factory: pytest.TempPathFactory) -> lab.Run:
     return train(spec_of(envs=[env]), tmp_path_factory.mktemp("swing"))
 
 
+def test_enjoy_repeats_returns_that_the_last_bit_of_a_network_changes(tmp_path: Path) -> None:
+    """Continuous actions of networks that a BLAS may round otherwise alone than in company."""
+    net = NET | {"hid_layers": [64, 64]}
+    env = {"name": "Pendulum-v1", "max_frame": 1600}
+    a2c = {"name": "a2c", "algorithm": {"name": "A2C"}, "memory": {"name": "Rollout"}, "net": net}
+    run = train(spec_of([a2c], [env], meta={"max_session": 5, "eval_episode": 20}), tmp_path)
+    assert all(lab.enjoy(run.directory, session=session).repeats for session in range(5))
+
+
 @pytest.mark.parametrize("name", ["whole", "swing"])
 def test_enjoy_repeats_the_final_evaluation(name: str, request: pytest.FixtureRequest) -> None:
     run = request.getfixturevalue(name)
