@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from slmx.errors import SlmxError, did_you_mean
+from slmx.errors import SlmxError, counted, did_you_mean
 
 MODES = ("train", "dev", "enjoy")
 
@@ -126,7 +126,7 @@ def check(
     for file in find(files):
         try:
             specs = check_file(file, None, *given)
-            print(f"{file}: {len(specs)} spec{'s' if len(specs) != 1 else ''}, no errors")
+            print(f"{file}: {counted(len(specs), 'spec')}, no errors")
         except SlmxError as error:
             wrong = True
             print(error, file=sys.stderr)

@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +46,7 @@ class Display:
             return
         envs = ", ".join(f"{e.name} ({s.backend})" for e, s in zip(spec.env, program.spaces, strict=True))
         agents = ", ".join(getattr(agent.algorithm, "name", agent.name) for agent in spec.agent)
-        plural = "session" if program.members == 1 else "sessions"
-        size = f"{program.members} {plural} x {sum(program.total_frames):,} frames"
+        size = f"{counted(program.members, 'session')} x {sum(program.total_frames):,} frames"
         self.console.print(f"[bold]{spec.name}[/]: {agents} in {envs}, {size}")
         self.console.print(Text(str(directory), style="dim"))
         self._started = self._printed = time.perf_counter()

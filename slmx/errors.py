@@ -37,6 +37,11 @@ class SpecErrors(SlmxError):
         return "\n".join(f"{self.source}: {error}" if self.source else str(error) for error in self.errors)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things, whose plural ends in s: "1 slot", "2 slots"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def edit_distance(one: str, other: str) -> int:
     """How many insertions, deletions, substitutions and swaps of neighbours turn one word into the other.
 

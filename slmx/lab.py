@@ -280,16 +280,15 @@ def read_model(path: Path) -> dict[str, Any]:
 
 def stored_returns(trial: Path, session: int) -> list[float] | None:
     """The returns of a session's final evaluation, in order; None where there was none."""
-    import csv
+    from slmx.analysis.files import read_table
 
     path = trial / f"eval_{session}.csv"
     if not path.exists():
         return None
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    table = read_table(path, ("agent", "env", "frame", "return"))
     # an environment whose frames are used up before another's is evaluated last at its own last frame
-    last = {(row["agent"], row["env"]): row["frame"] for row in rows}
-    return [float(row["return"]) for row in rows if row["frame"] == last[row["agent"], row["env"]]] or None
+    last = table.groupby(["agent", "env"])["frame"].transform("max")
+    return table.loc[table["frame"] == last, "return"].tolist() or None
 
 
 def has_screen() -> bool:

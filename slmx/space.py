@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slmx.errors import SpecError
+from slmx.errors import SpecError, counted
 
 if TYPE_CHECKING:
     from slmx.spec.model import BodySpec
@@ -40,7 +40,8 @@ def resolve(body: BodySpec, agents: int, envs: int) -> Space:
     if len(counts) != len(listed):
         raise SpecError("num", "lists of [agent, env, body] need product custom", f"product is {body.product}")
     if len(counts) != envs:
-        raise SpecError("num", f"has {len(counts)} numbers for {envs} environments", "give one number, or one each")
+        message = f"has {counted(len(counts), 'number')} for {counted(envs, 'environment')}"
+        raise SpecError("num", message, "give one number, or one each")
     if any(count < 1 for count in counts):
         raise SpecError("num", f"{body.num}: every environment needs at least one body of each of its agents")
     if body.product == "inner":
@@ -58,7 +59,8 @@ def _custom(num: object, agents: int, envs: int) -> Space:
     bodies = sorted(Body(*triple) for triple in num)
     for body in bodies:
         if not (0 <= body.agent < agents and 0 <= body.env < envs and body.body >= 0):
-            raise SpecError("num", f"{list(body)} is outside the {agents} agents and {envs} environments of the spec")
+            present = f"{counted(agents, 'agent')} and {counted(envs, 'environment')}"
+            raise SpecError("num", f"{list(body)} is outside the spec's {present}")
     for a, b in pairwise(bodies):
         if a == b:
             raise SpecError("num", f"{list(a)} stands twice")
@@ -106,7 +108,9 @@ class Space:
         """How many slots of each copy of an environment every one of its agents fills."""
         agents = sum(e == env for _, e in self.counts)
         if slots % agents:
-            raise SpecError("num", f"environment {env} has {slots} slots, which {agents} agents cannot share equally")
+            raise SpecError(
+                "num", f"environment {env} has {counted(slots, 'slot')}, which {agents} agents cannot share equally"
+            )
         return slots // agents
 
     def layout(self, slots: Sequence[int]) -> Layout:
@@ -126,7 +130,7 @@ class Space:
                 here = [a for a, e in self.counts if e == env]
                 if count % share or any(self.counts[a, env] != count for a in here):
                     raise SpecError(
-                        "num", f"environment {env} has {slots[env]} slots, {share} for each of {len(here)} agents: "
+                        "num", f"environment {env} has {slots[env]} slots, {share} for each of {counted(len(here), 'agent')}: "
                         f"their bodies must be equally many and a multiple of {share}, not {count}",
                     )  # fmt: skip
                 first = here.index(agent) * share

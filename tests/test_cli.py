@@ -188,7 +188,7 @@ SPECS: dict[str, tuple[Any, list[str]]] = {
     ),
     "num for other environments": (
         edited(DEMO, (("body", "num"), [1, 2])),
-        ["body.num: has 2 numbers for 1 environments; give one number, or one each"],
+        ["body.num: has 2 numbers for 1 environment; give one number, or one each"],
     ),
     "num of none": (
         edited(DEMO, (("body", "num"), 0)),
@@ -207,7 +207,7 @@ SPECS: dict[str, tuple[Any, list[str]]] = {
     ),
     "custom outside": (
         edited(DEMO, custom([0, 0, 0], [0, 1, 0])),
-        ["body.num: [0, 1, 0] is outside the 1 agents and 1 environments of the spec"],
+        ["body.num: [0, 1, 0] is outside the spec's 1 agent and 1 environment"],
     ),
     "custom with a number": (
         edited(DEMO, (("body", "product"), "custom")),
@@ -437,6 +437,7 @@ BROKEN: dict[str, tuple[str, str, str | None, str | None]] = {
     "no states": ("sessions.json", "{}", "not what a run writes", "not what a run writes"),
     "model cut": ("model/session_0.safetensors", "x", "not a model file: ", None),
     "table of something else": ("session_1.csv", "a,b\n1,2\n", None, "no column frame"),
+    "returns of something else": ("eval_0.csv", "a,b\n1,2\n", "no column agent, env, frame, return", "no column "),
     "empty table": ("session_1.csv", "", None, "not a table: "),
 }
 

@@ -41,7 +41,7 @@ def test_custom_is_what_is_listed_in_any_order() -> None:
     ("product", "num", "agents", "envs", "message"),
     [
         ("outer", [[0, 0, 0]], 1, 1, "num: lists of [agent, env, body] need product custom; product is outer"),
-        ("outer", [1, 2], 1, 1, "num: has 2 numbers for 1 environments; give one number, or one each"),
+        ("outer", [1, 2], 1, 1, "num: has 2 numbers for 1 environment; give one number, or one each"),
         ("outer", [1, 0], 1, 2, "num: [1, 0]: every environment needs at least one body of each of its agents"),
         ("outer", 0, 1, 1, "num: 0: every environment needs at least one body of each of its agents"),
         ("inner", 1, 2, 1, "product: inner pairs agents with environments, but there are 2 and 1"),
@@ -53,9 +53,9 @@ def test_custom_is_what_is_listed_in_any_order() -> None:
         ("custom", [[0, 0, 1]], 1, 1,
          "num: there is a hole: [0, 0, 1] but no [0, 0, 0]; " + NUMBER),
         ("custom", [[0, 0, 0], [0, 0, 0]], 1, 1, "num: [0, 0, 0] stands twice"),
-        ("custom", [[0, 1, 0]], 1, 1, "num: [0, 1, 0] is outside the 1 agents and 1 environments of the spec"),
-        ("custom", [[1, 0, 0]], 1, 1, "num: [1, 0, 0] is outside the 1 agents and 1 environments of the spec"),
-        ("custom", [[0, 0, -1]], 1, 1, "num: [0, 0, -1] is outside the 1 agents and 1 environments of the spec"),
+        ("custom", [[0, 1, 0]], 1, 1, "num: [0, 1, 0] is outside the spec's 1 agent and 1 environment"),
+        ("custom", [[1, 0, 0]], 1, 1, "num: [1, 0, 0] is outside the spec's 1 agent and 1 environment"),
+        ("custom", [[0, 0, -1]], 1, 1, "num: [0, 0, -1] is outside the spec's 1 agent and 1 environment"),
         ("custom", [[0, 0, 0]], 2, 1, "num: agent 1 has no body"),
         ("custom", [[0, 1, 0]], 1, 2, "num: env 0 has no body"),
     ],
@@ -84,7 +84,7 @@ def test_agents_share_the_slots_of_an_environment_in_equal_consecutive_parts() -
         (1, 2, 3, "num: environment 0 has 3 slots, which 2 agents cannot share equally"),
         (3, 2, 4, "num: environment 0 has 4 slots, 2 for each of 2 agents: "
          "their bodies must be equally many and a multiple of 2, not 3"),
-        (1, 1, 2, "num: environment 0 has 2 slots, 2 for each of 1 agents: "
+        (1, 1, 2, "num: environment 0 has 2 slots, 2 for each of 1 agent: "
          "their bodies must be equally many and a multiple of 2, not 1"),
     ],
 )  # fmt: skip

@@ -42,8 +42,11 @@ class A2C(Algorithm):
 
     @classmethod
     def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
-        whole = memory is not None and issubclass(memory, Episodes)
-        return {"algorithm.time_horizon": "the memory holds whole episodes"} if whole else {}
+        if memory is not None and issubclass(memory, Episodes):
+            return {"algorithm.time_horizon": "the memory holds whole episodes"}
+        if hyper.num_step_returns is not None and hyper.num_step_returns >= hyper.time_horizon:
+            return {"algorithm.num_step_returns": f"no return has more than the {hyper.time_horizon} of time_horizon"}
+        return {}
 
     def build(self) -> None:
         from slmx.net.actor_critic import ActorCritic

@@ -22,6 +22,7 @@ from plotly.subplots import make_subplots
 from slmx.analysis.files import Port, of_port, write_whole
 from slmx.analysis.fitness import WINDOW
 from slmx.analysis.standards import Standard
+from slmx.errors import counted
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ def trial_graph(
     figure.update_yaxes(title_text=f"return ({AVERAGE})")
     figure.update_xaxes(title_text="frames")
     meaning = [f"mean {SPREAD}" if has_band else "mean"] if several else list(table["port"].unique())
-    count = f"{sessions} session{'s' if sessions != 1 else ''}"
+    count = counted(sessions, "session")
     dropped = [f"{failed} FAILED (dotted, not in the mean)"] if failed else []
     _finish(figure, title, ", ".join([*meaning, count, *dropped]), 520)
     return figure

@@ -41,7 +41,7 @@ def test_everything_is_told_at_once(write: Write, ppo: dict[str, Any], dqn: dict
     said = lines(write({"one": ppo, "two": dqn, "three": broken}))
     assert said[0] == 'spec.json: three: mta: unknown key; did you mean "meta"?'
     assert said[1].startswith("spec.json: one: search.agent.0.algorithm.gama__uniform: unknown key")
-    assert said[2].startswith("spec.json: one: body.num: has 2 numbers for 1 environments")
+    assert said[2].startswith("spec.json: one: body.num: has 2 numbers for 1 environment")
     assert 'one: env.0.name: unknown environment "CartPol-v1"; did you mean "CartPole-v' in said[3]
     assert said[4] == (
         "spec.json: two: agent.0.algorithm.name: DQN cannot act in Pendulum-v1 (env.0), whose actions are continuous; "
