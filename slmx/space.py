@@ -130,7 +130,8 @@ class Space:
                 here = [a for a, e in self.counts if e == env]
                 if count % share or any(self.counts[a, env] != count for a in here):
                     raise SpecError(
-                        "num", f"environment {env} has {slots[env]} slots, {share} for each of {counted(len(here), 'agent')}: "
+                        "num",
+                        f"environment {env} has {slots[env]} slots, {share} for each of {counted(len(here), 'agent')}: "
                         f"their bodies must be equally many and a multiple of {share}, not {count}",
                     )  # fmt: skip
                 first = here.index(agent) * share
