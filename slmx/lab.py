@@ -288,7 +288,7 @@ def stored_returns(trial: Path, session: int) -> list[float] | None:
     table = read_table(path, ("agent", "env", "frame", "return"))
     # an environment whose frames are used up before another's is evaluated last at its own last frame
     last = table.groupby(["agent", "env"])["frame"].transform("max")
-    return table.loc[table["frame"] == last, "return"].tolist() or None
+    return table.loc[table["frame"] == last, "return"].astype(float).tolist() or None
 
 
 def has_screen() -> bool:
