@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.base import Algorithm
+from slmx.algorithm.policy import PolicyAlgorithm
 from slmx.lazy import torch
 from slmx.member.hyper import Int, MaybePerMember, NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
 from slmx.memory.episodes import Episodes
 from slmx.ops import flat
 
-if TYPE_CHECKING:
-    from slmx.env.base import Step
 
-
-class A2C(Algorithm):
+class A2C(PolicyAlgorithm):
     """One gradient step on each rollout, or on each batch of whole episodes."""
 
     memories = ("Rollout", "Episodes")
-    net_keys = frozenset({"shared"})
 
     class Hyper(NamedHyper):
         """Advantage actor-critic with generalised advantages or n-step returns."""
@@ -49,26 +45,11 @@ class A2C(Algorithm):
         return {}
 
     def build(self) -> None:
-        from slmx.net.actor_critic import ActorCritic
-
-        self.net = ActorCritic(self.setting.net, self.net_hp, self.setting.streams("net"), self.ports)
-        self.optim = self.optimize(self.net)
+        self.build_networks()
         if issubclass(self.setting.memory, Episodes):
             self.memory = self.setting.memory(self.memory_hp.episodes, self.members, len(self.ports))
         else:
             self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
-
-    def networks(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net}
-
-    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net.sample(port, obs, self.exploring)
-
-    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net.policy(port, obs).mode()
-
-    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        self.memory.add(port, obs, action, step)
 
     def improve(self) -> None:
         if isinstance(self.memory, Episodes):

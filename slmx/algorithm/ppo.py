@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.base import Algorithm
+from slmx.algorithm.policy import PolicyAlgorithm
 from slmx.lazy import torch
 from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
 from slmx.ops import flat, take
 
-if TYPE_CHECKING:
-    from slmx.env.base import Step
 
-
-class PPO(Algorithm):
+class PPO(PolicyAlgorithm):
     """Several epochs of minibatches on each rollout, the policy kept near the one that collected it."""
 
     memories = ("Rollout",)
-    net_keys = frozenset({"shared"})
 
     class Hyper(NamedHyper):
         """Proximal policy optimisation with the clipped surrogate."""
@@ -49,23 +45,8 @@ class PPO(Algorithm):
         return {}
 
     def build(self) -> None:
-        from slmx.net.actor_critic import ActorCritic
-
-        self.net = ActorCritic(self.setting.net, self.net_hp, self.setting.streams("net"), self.ports)
-        self.optim = self.optimize(self.net)
+        self.build_networks()
         self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
-
-    def networks(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net}
-
-    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net.sample(port, obs, self.exploring)
-
-    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net.policy(port, obs).mode()
-
-    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        self.memory.add(port, obs, action, step)
 
     def improve(self) -> None:
         if self.memory.full:

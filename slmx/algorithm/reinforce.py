@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.base import Algorithm
+from slmx.algorithm.policy import PolicyAlgorithm
 from slmx.lazy import torch
 from slmx.member.hyper import NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
 from slmx.ops import flat
 
-if TYPE_CHECKING:
-    from slmx.env.base import Step
 
-
-class REINFORCE(Algorithm):
+class REINFORCE(PolicyAlgorithm):
     """One gradient step on whole episodes, each action weighted with the rewards that came after it.
 
     An episode that was cut off (truncated) counts with the rewards seen: there is no bootstrap here.
     """
 
     memories = ("Episodes",)
-    net_keys = frozenset({"shared"})
 
     class Hyper(NamedHyper):
         """Monte-Carlo policy gradient."""
@@ -43,24 +39,8 @@ class REINFORCE(Algorithm):
         return {} if hyper.baseline else {"net.shared": "baseline is false: there is no critic"}
 
     def build(self) -> None:
-        from slmx.net.actor_critic import ActorCritic
-
-        streams = self.setting.streams("net")
-        self.net = ActorCritic(self.setting.net, self.net_hp, streams, self.ports, critic=self.hp.baseline)
-        self.optim = self.optimize(self.net)
+        self.build_networks(critic=self.hp.baseline)
         self.memory = self.setting.memory(self.memory_hp.episodes, self.members, len(self.ports))
-
-    def networks(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net}
-
-    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net.sample(port, obs, self.exploring)
-
-    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net.policy(port, obs).mode()
-
-    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        self.memory.add(port, obs, action, step)
 
     def improve(self) -> None:
         if ready := self.memory.ready():
