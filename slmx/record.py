@@ -10,9 +10,11 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import cache
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from slmx.errors import SlmxError
 
@@ -51,6 +53,7 @@ def write_json(path: Path, value: Any) -> None:
     temporary.replace(path)
 
 
+@cache
 def provenance() -> dict[str, Any]:
     """Which code ran where: versions of slmx and what it stands on, and the git commit, if there is one."""
     versions = {"python": platform.python_version()}
@@ -80,15 +83,29 @@ def write_spec(directory: Path, spec: dict[str, Any], backends: Sequence[str], f
     write_json(directory / "spec.json", content)
 
 
-class Recorder:
-    """Writes the tables of one program's sessions into their trial's directory as the training goes.
+def settle(trial: Path, sessions: int, seed: int, state: str, reason: str) -> None:
+    """Say how the sessions of a trial ended whose program could not say it: of those that had no end yet."""
+    path = trial / "sessions.json"
+    states = json.loads(path.read_text()) if path.exists() else []
+    fresh = {"seed": seed, "state": "RUNNING", "reason": "", "frame": 0}
+    states = states or [{"session": s, **fresh} for s in range(sessions)]
+    open_ = [own for own in states if own["state"] == "RUNNING"]
+    for own in open_:
+        own |= {"state": state, "reason": reason}
+    if open_:
+        write_json(path, states)
 
-    Rows are appended and flushed at every table row, so a killed run leaves what it had done. Wall-clock times lie
-    apart in speed.csv: all other tables are repeated byte for byte by the same spec and seed.
+
+class Recorder:
+    """Writes the tables of one trial's sessions into its directory as their program goes.
+
+    They are the members from `first` on of the program. Rows are appended at every table row, so a killed run leaves
+    what it had done. Wall-clock times lie apart in speed.csv: all other tables are repeated byte for byte by the same
+    spec and seed.
     """
 
-    def __init__(self, directory: Path, sessions: Sequence[Session]):
-        self.directory, self.sessions = directory, list(sessions)
+    def __init__(self, directory: Path, sessions: Sequence[Session], first: int = 0):
+        self.directory, self.sessions, self.first = directory, list(sessions), first
         (directory / "model").mkdir(parents=True, exist_ok=True)
         self.states = [
             {"session": s.index, "seed": s.spec.meta.seed, "state": "RUNNING", "reason": "", "frame": 0}
@@ -106,21 +123,23 @@ class Recorder:
 
     def open_ports(self, program: Program) -> None:
         """Name the ports `(agent, env)` of which every session has rows."""
-        for m in range(program.members):
+        for m in range(len(self.sessions)):
             for agent, env in program.space.counts:
                 self._ports[m, agent, env] = _Port()
 
     def episodes(self, episodes: list[Episode]) -> None:
         for ep in episodes:
-            if self.states[ep.member]["state"] == "FAILED":
+            m = ep.member - self.first
+            if self.states[m]["state"] == "FAILED":
                 continue
-            port = self._ports[ep.member, ep.agent, ep.env]
+            port = self._ports[m, ep.agent, ep.env]
             row = (ep.frame, ep.agent, ep.env, ep.body, port.count, ep.total, ep.length, ep.end)
-            self._episodes[ep.member].add(row)
+            self._episodes[m].add(row)
             port.add(ep.total, ep.length)
 
     def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None:
         names = list(dict.fromkeys(name for own in measures for name in own))
+        alive = alive[self.first : self.first + len(self.sessions)]
         for m, lives in enumerate(alive):
             if not lives:
                 continue
@@ -134,7 +153,7 @@ class Recorder:
                 if member == m:
                     values = {
                         "frame": frames[env], "agent": agent, "env": env, "episode": port.count,
-                        **port.drain(), **{name: own[m] for name, own in measures[agent].items()},
+                        **port.drain(), **{name: own[self.first + m] for name, own in measures[agent].items()},
                     }  # fmt: skip
                     table.add_named(values)
             table.flush()
@@ -152,17 +171,18 @@ class Recorder:
     def evaluations(self, evaluations: list[Evaluation]) -> None:
         counts: dict[tuple[int, int, int], int] = {}
         for ev in evaluations:
-            if self.states[ev.member]["state"] == "FAILED":
+            m = ev.member - self.first
+            if self.states[m]["state"] == "FAILED":
                 continue
-            key = (ev.member, ev.agent, ev.env)
+            key = (m, ev.agent, ev.env)
             counts[key] = counts.get(key, -1) + 1
             row = (ev.frame, ev.agent, ev.env, counts[key], ev.seed, ev.total, ev.length)
-            self._evaluations[ev.member].add(row)
+            self._evaluations[m].add(row)
         for table in self._evaluations:
             table.flush()
 
     def failed(self, member: int, frame: int, reason: str) -> None:
-        self.states[member] |= {"state": "FAILED", "reason": reason, "frame": frame}
+        self.states[member - self.first] |= {"state": "FAILED", "reason": reason, "frame": frame}
         self._save_states()
 
     def fail_all(self, reason: str) -> None:
@@ -171,32 +191,77 @@ class Recorder:
             if state["state"] != "FAILED":
                 state |= {"state": "FAILED", "reason": reason}
         self._save_states()
-        self._close_tables()
+        self._flush()
 
     def close(self, program: Program, finished: bool) -> None:
         """Save the models of all sessions that did not fail, and how each session ended."""
         from safetensors.torch import save_file
 
+        self._flush()
         for m, state in enumerate(self.states):
-            for table in (self._episodes[m], self._evaluations[m]):
-                table.flush()
             if state["state"] == "FAILED":
                 continue
             state |= {"state": "DONE" if finished else "STOPPED", "frame": program.frames[0]}
             path = self.directory / "model" / f"session_{state['session']}.safetensors"
             temporary = path.with_name(f".{path.name}.tmp")
-            save_file(program.model(m), temporary)
+            save_file(program.model(self.first + m), temporary)
             temporary.replace(path)
         self._save_states()
-        self._close_tables()
 
-    def _close_tables(self) -> None:
+    def _flush(self) -> None:
         for table in (*self._episodes, *self._evaluations, *self._rows, self._speed):
             if table is not None:
-                table.close()
+                table.flush()
 
     def _save_states(self) -> None:
         write_json(self.directory / "sessions.json", self.states)
+
+
+class Records:
+    """The tables of a program whose sessions are of several trials, each trial's in its directory `trial_{t}`.
+
+    Sessions of one trial follow one another on the member axis.
+    """
+
+    def __init__(self, run: Path, sessions: Sequence[Session]):
+        self.recorders: list[Recorder] = []
+        for trial, group in groupby(sessions, lambda session: session.trial):
+            own = list(group)
+            first = sum(len(recorder.sessions) for recorder in self.recorders)
+            self.recorders.append(Recorder(run / f"trial_{trial}", own, first))
+        self._of = [recorder for recorder in self.recorders for _ in recorder.sessions]
+
+    @property
+    def means(self) -> list[float]:
+        """The moving averages of all sessions and ports that have one."""
+        return [mean for recorder in self.recorders for mean in recorder.means]
+
+    def open_ports(self, program: Program) -> None:
+        for recorder in self.recorders:
+            recorder.open_ports(program)
+
+    def episodes(self, episodes: list[Episode]) -> None:
+        for episode in episodes:
+            self._of[episode.member].episodes([episode])
+
+    def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None:
+        for recorder in self.recorders:
+            recorder.row(frames, alive, measures)
+
+    def evaluations(self, evaluations: list[Evaluation]) -> None:
+        for recorder in self.recorders:
+            recorder.evaluations([ev for ev in evaluations if self._of[ev.member] is recorder])
+
+    def failed(self, member: int, frame: int, reason: str) -> None:
+        self._of[member].failed(member, frame, reason)
+
+    def fail_all(self, reason: str) -> None:
+        for recorder in self.recorders:
+            recorder.fail_all(reason)
+
+    def close(self, program: Program, finished: bool) -> None:
+        for recorder in self.recorders:
+            recorder.close(program, finished)
 
 
 class _Port:
@@ -227,16 +292,18 @@ class _Port:
 
 
 class _Table:
-    """A CSV file that grows; NaN is an empty field. A new column rewrites the file with the union header."""
+    """A CSV file that grows; NaN is an empty field. A new column rewrites the file with the union header.
+
+    Rows wait for `flush`, and the file is open only while they are written: hundreds of sessions may run at once.
+    """
 
     def __init__(self, path: Path, columns: Sequence[str]):
         self.path, self.columns = path, list(columns)
-        self._file: IO[str] = path.open("w", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(self.columns)
+        self._waiting: list[list[Any]] = []
+        self._write("w", [self.columns])
 
     def add(self, row: Sequence[Any]) -> None:
-        self._writer.writerow([written(value) for value in row])
+        self._waiting.append([written(value) for value in row])
 
     def add_named(self, values: dict[str, Any]) -> None:
         if fresh := [name for name in values if name not in self.columns]:
@@ -244,21 +311,21 @@ class _Table:
         self.add([values.get(name, math.nan) for name in self.columns])
 
     def flush(self) -> None:
-        self._file.flush()
+        if self._waiting:
+            self._write("a", self._waiting)
+            self._waiting = []
 
-    def close(self) -> None:
-        self._file.close()
+    def _write(self, mode: str, rows: list[list[Any]]) -> None:
+        with self.path.open(mode, newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
     def _widen(self, fresh: list[str]) -> None:
         """Numbers that an algorithm first has later (before its first update it has no loss) become columns."""
-        self._file.close()
+        self.flush()
         with self.path.open(newline="") as old:
             rows = list(csv.reader(old))
         self.columns += fresh
-        self._file = self.path.open("w", newline="")
-        self._writer = csv.writer(self._file, lineterminator="\n")
-        self._writer.writerow(self.columns)
-        self._writer.writerows([*row, *[""] * len(fresh)] for row in rows[1:])
+        self._write("w", [self.columns, *([*row, *[""] * len(fresh)] for row in rows[1:])])
 
 
 def written(value: Any) -> Any:

@@ -8,7 +8,7 @@ it would learn alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -151,6 +151,12 @@ class Program:
 
     def run(self, report: Callable[[Program], None] | None = None, check: bool = False) -> None:
         """Train to the end. `report` is called after each table row; `check`: look at every update for bad numbers."""
+        for _ in self.rows(check):
+            if report:
+                report(self)
+
+    def rows(self, check: bool = False) -> Iterator[None]:
+        """Train up to the next table row, again and again to the end: a training that can be left and gone on with."""
         meta = self.spec.meta
         envs = self._envs()
         trackers = [_Tracker(e, self.layout, self.members) for e in range(len(envs))]
@@ -181,8 +187,7 @@ class Program:
                 if self.tick % every == 0 or self.tick == last:
                     alive = [m not in self.failures for m in range(self.members)]
                     self.watcher.row(self.frames, alive, [agent.drain() for agent in self.agents])
-                    if report:
-                        report(self)
+                    yield
                     if not any(alive):
                         return
                 if self.tick % evaluate_every == 0 or self.tick == last:
