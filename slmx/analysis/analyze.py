@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 from plotly.graph_objects import Figure
 
+from slmx import metric
 from slmx.analysis import fitness, graph
 from slmx.analysis.files import FAILED, Port, Session, TrialFiles, of_port, read_table, write_table
+from slmx.analysis.objective import cell, objective_of, ranked, short_names, trial_score
 from slmx.analysis.statistics import bootstrap_interval
 from slmx.errors import SlmxError
 
@@ -25,9 +27,9 @@ IDENTITY = ("session", "seed", "agent", "env", "state", "reason", "frame")
 TRIAL_COLUMNS = (
     *("trial", "state", "sessions", "failed"),
     *("final_return", "final_return_low", "final_return_high", "return_ma"),
-    *(*fitness.SEED_COLUMNS, "consistency", "fitness"),
-    *fitness.V4_COLUMNS,
-    *(f"{name}_corrected" for name in (*fitness.SEED_COLUMNS, "consistency", "fitness", *fitness.V4_COLUMNS)),
+    *(*metric.SEED_COLUMNS, "consistency", "fitness"),
+    *metric.V4_COLUMNS,
+    *(f"{name}_corrected" for name in (*metric.SEED_COLUMNS, "consistency", "fitness", *metric.V4_COLUMNS)),
     "frames",
 )
 
@@ -37,14 +39,16 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
 
     Returns the table of the level asked about: experiment.csv (a row per trial) for a run, trial.csv (a row per
     session, agent and environment) for a trial. `graphs` draws the session and trial graphs; `speed` also
-    frames per second over frames. Running it twice writes the same tables byte for byte. SlmxError if the directory
-    is not of a run.
+    frames per second over frames. Of a search are drawn the experiment graph and the graphs of the best trial; those of
+    another are drawn on being asked about that trial. Running it twice writes the same tables byte for byte. SlmxError
+    if the directory is not of a run.
     """
     if (directory / "sessions.json").exists():
         trials = [TrialFiles(directory)]
     else:
         found = (path for path in directory.glob("trial_*") if path.name.removeprefix("trial_").isdecimal())
-        trials = [TrialFiles(path) for path in sorted(found, key=lambda path: int(path.name.removeprefix("trial_")))]
+        begun = (path for path in found if (path / "sessions.json").exists())
+        trials = [TrialFiles(path) for path in sorted(begun, key=lambda path: int(path.name.removeprefix("trial_")))]
     if not trials:
         raise SlmxError(f"{directory}: not a data directory: neither a run (trial_0/...) nor a trial (sessions.json)")
     figures: dict[Path, Figure] = {}
@@ -54,18 +58,44 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
         write_table(table, trial.directory / "trial.csv")
         tables.append(table)
         rows.append(row)
+    is_run = trials[0].directory != directory
+    experiment = experiment_table(trials, rows)
+    drawn = trials
+    if is_run:
+        write_table(experiment, directory / "experiment.csv")
+        if "objective" in experiment:
+            objective, best = objective_of(trials[0]), ranked(experiment, objective_of(trials[0]).sign)
+            drawn = [trial for trial in trials if trial.number in best["trial"].tolist()[:1]]
+            if graphs:
+                paths = searched_paths(trials)
+                shown = graph.experiment_table(experiment, short_names(paths))
+                title, goal = f"{trials[0].name}, search", f"{objective.metric} ({objective.aggregate} of seeds)"
+                figures[directory / "experiment_graph"] = graph.experiment_graph(shown, title, goal, objective.sign)
+    for trial in drawn:
         if graphs:
             figures |= draw_trial(trial)
         if speed:
             figures[trial.directory / "speed_graph"] = draw_speed(trial)
-    experiment = pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
-    is_run = trials[0].directory != directory
-    if is_run:
-        write_table(experiment, directory / "experiment.csv")
     # one copy of plotly.js serves a whole run
     run = trials[0].directory.resolve().parent
     graph.write_figures(figures, run if (run / "spec.json").exists() else trials[0].directory)
     return experiment if is_run else tables[0]
+
+
+def searched_paths(trials: list[TrialFiles]) -> list[str]:
+    """The paths that a search went over; none where the trials are of no search."""
+    return list(dict.fromkeys(path for trial in trials for path in trial.setting or ()))
+
+
+def experiment_table(trials: list[TrialFiles], rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """The rows of experiment.csv; those of a search with the objective and a column for each searched key."""
+    if not any(trial.setting is not None for trial in trials):
+        return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    paths = searched_paths(trials)
+    for trial, row in zip(trials, rows, strict=True):
+        row |= {path: cell(value) for path, value in (trial.setting or {}).items()}
+    columns = [*TRIAL_COLUMNS[:4], "objective", *paths, *TRIAL_COLUMNS[4:]]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -84,9 +114,12 @@ def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
                 vector = fitness.session_fitness(read_curve(trial, session, (agent, env)), trial.standard(env))
                 vectors[agent, env].append(vector)
             records.append(identity | {"agent": agent, "env": env} | vector)
-    table = pd.DataFrame(records, columns=[*IDENTITY, *fitness.SESSION_COLUMNS])
+    table = pd.DataFrame(records, columns=[*IDENTITY, *metric.SESSION_COLUMNS])
     table[["agent", "env"]] = table[["agent", "env"]].astype("Int64")
-    return table, summarize(trial, vectors)
+    row = summarize(trial, vectors)
+    if trial.setting is not None:
+        row["objective"] = trial_score(trial, table, row)
+    return table, row
 
 
 def summarize(trial: TrialFiles, vectors: dict[Port, list[dict[str, float]]]) -> dict[str, Any]:
@@ -108,7 +141,7 @@ def summarize(trial: TrialFiles, vectors: dict[Port, list[dict[str, float]]]) ->
         return row
     row |= {name: float(np.mean([means[name] for means in by_port])) for name in by_port[0]}
     if len({trial.envs[env] for _, env in vectors}) > 1:
-        return row | dict.fromkeys(fitness.RAW_COLUMNS, np.nan)
+        return row | dict.fromkeys(metric.RAW_COLUMNS, np.nan)
     standard = trial.standard(next(iter(vectors))[1])
     # ports of one session are not replicates: each session gives one number, the mean over its ports
     returns = np.mean([[vector["final_return"] for vector in of_port] for of_port in vectors.values()], axis=0)

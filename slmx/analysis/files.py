@@ -65,6 +65,12 @@ class TrialFiles:
         return record
 
     @cached_property
+    def setting(self) -> dict[str, Any] | None:
+        """The value of each searched path, where the trial is one of a search."""
+        path = self.directory / "setting.json"
+        return read_json(path) if path.exists() else None
+
+    @cached_property
     def standards(self) -> dict[str, Standard]:
         return read_standards(self.record.get("fitness") or {})
 

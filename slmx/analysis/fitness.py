@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from slmx.analysis.standards import Standard
 from slmx.analysis.statistics import moving_average
+from slmx.metric import RETURN_COLUMNS, SEED_COLUMNS, SESSION_COLUMNS
 
 WINDOW = 100
 """Episodes (seed's vector) or checkpoints (`return_ma`) in a moving average."""
@@ -28,18 +29,6 @@ NOISE = 0.05
 """The drop in strength that counts as noise."""
 
 Array = NDArray[np.float64]
-
-SEED_COLUMNS = ("strength", "speed", "stability")
-V4_COLUMNS = ("max_strength", "final_strength", "sample_efficiency", "training_efficiency")
-RETURN_COLUMNS = ("final_return", "return_ma")
-RAW_COLUMNS = (*RETURN_COLUMNS, "max_strength", "final_strength")
-"""In the units of the environment's return: not to be averaged over environments."""
-SESSION_COLUMNS = (
-    *("final_return", "final_return_std", "return_ma"),
-    *SEED_COLUMNS,
-    *V4_COLUMNS,
-    *(f"{name}_corrected" for name in SEED_COLUMNS + V4_COLUMNS),
-)
 
 
 # --- the seed's vector: episodes -------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from choreographer.browsers import Chromium
 
 from slmx.analysis.analyze import TRIAL_COLUMNS, analyze, state_of
 from slmx.analysis.files import write_table
-from slmx.analysis.fitness import SESSION_COLUMNS
 from slmx.errors import SlmxError
+from slmx.metric import SESSION_COLUMNS
 
 IDENTITY = ["session", "seed", "agent", "env", "state", "reason", "frame"]
 

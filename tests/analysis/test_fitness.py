@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from slmx import metric
 from slmx.analysis import fitness
 from slmx.analysis.fitness import Curve, session_fitness, trial_fitness
 from slmx.analysis.standards import SHIPPED, Standard, load_standards, read_standards
@@ -151,7 +152,7 @@ def perfect(returns: float = 220.0) -> Curve:
 
 def test_session_fitness_of_a_perfect_session():
     values = session_fitness(perfect(), STANDARD)
-    assert tuple(values) == fitness.SESSION_COLUMNS
+    assert tuple(values) == metric.SESSION_COLUMNS
     assert values == pytest.approx(
         {
             "final_return": 220,
@@ -181,9 +182,9 @@ def test_session_fitness_says_what_it_cannot_know():
 
     evaluation = {"final_return", "final_return_std", "return_ma"}
     assert known(session_fitness(perfect(), None)) == evaluation
-    raw = evaluation | set(fitness.V4_COLUMNS)
+    raw = evaluation | set(metric.V4_COLUMNS)
     assert known(session_fitness(perfect(), Standard(rand_return=20))) == raw
-    everything = set(fitness.SESSION_COLUMNS)
+    everything = set(metric.SESSION_COLUMNS)
     assert known(session_fitness(perfect(), Standard(20, 220))) == everything - {"speed", "speed_corrected"}
     nothing = Curve(EMPTY, EMPTY, EMPTY, EMPTY, EMPTY, None, EMPTY)
     values = session_fitness(nothing, STANDARD)

@@ -113,3 +113,34 @@ def test_a_broken_browser_costs_only_the_png(tmp_path, set_browser, caplog):
     graph.write_figures({tmp_path / "one": graph.trial_graph(graph.trial_table({}, {}), "title", 0)}, tmp_path)
     assert "the browser failed" in caplog.text
     assert (tmp_path / "one.html").exists() and not (tmp_path / "one.png").exists()
+
+
+SEARCHED = pd.DataFrame({
+    "trial": [0, 1, 2, 3, 4], "state": ["DONE", "DONE", "FAILED", "DONE", "DONE"],
+    "objective": [5.0, 3.0, np.nan, 9.0, 7.0],
+    "a.lr": ['{"name": "linear_decay"}', 1e-4, 1e-3, 1e-2, 1e-1], "a.gamma": [0.9, 0.91, 0.92, 0.93, 0.94],
+    "a.layers": ["[8]", "[8]", "[8]", "[16]", "[8]"],
+})  # fmt: skip
+NAMES = {"a.lr": "lr", "a.gamma": "gamma", "a.layers": "layers"}
+
+
+def test_an_experiment_graph_shows_every_trial_that_has_an_objective():
+    table = graph.experiment_table(SEARCHED, NAMES)
+    assert set(table) == {"trial", "objective", "key", "value"} and 2 not in set(table["trial"])
+    for sign, best in ((1, [5, 5, 9, 9]), (-1, [5, 3, 3, 3])):
+        figure = graph.experiment_graph(table, "title", "goal", sign)
+        over_trials, so_far, lr, gamma, layers = figure.data
+        assert list(over_trials.x) == [0, 1, 3, 4] and list(over_trials.y) == [5, 3, 9, 7]
+        assert list(so_far.y) == best
+        assert list(lr.x) == [1e-4, 1e-2, 1e-1], "a schedule has no place among numbers"
+        assert list(gamma.x) == [0.9, 0.91, 0.93, 0.94] and list(layers.x) == ["[8]", "[8]", "[16]", "[8]"]
+        assert all(list(trace.marker.color) == list(trace.y) for trace in (over_trials, lr, gamma, layers))
+        axes = [figure.layout[f"xaxis{i}"].type for i in (2, 3, 4)]
+        assert axes == ["log", None, "category"]
+        assert [figure.layout[f"xaxis{i}"].title.text for i in (2, 3, 4)] == ["lr", "gamma", "layers"]
+
+
+def test_an_experiment_graph_without_a_finished_trial_is_empty():
+    table = graph.experiment_table(SEARCHED.assign(objective=np.nan), NAMES)
+    assert not len(table)
+    assert graph.experiment_graph(table, "title", "goal").layout.title.text

@@ -1,0 +1,101 @@
+"""The objective of a search: one number a trial, made of what its seeds reached. What is not a number never wins.
+
+A failed seed stands with a floor: the worst finished seed, or random play where that is worse. So it can only make its
+trial worse, whatever the sign of returns and whichever way is up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from slmx.analysis import fitness
+from slmx.analysis.files import FAILED, TrialFiles
+from slmx.analysis.statistics import bootstrap_interval, iqm, mean
+from slmx.metric import RETURN_COLUMNS, TRIAL_METRICS
+
+AGGREGATES: dict[str, Callable[[np.ndarray], Any]] = {
+    "mean": mean,
+    "iqm": iqm,
+    "worst": np.min,
+    "lcb": lambda values: bootstrap_interval(values)[0],
+}
+"""From goodness over seeds (more is better) to one number."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a search looks for; the keys of meta.objective."""
+
+    metric: str
+    mode: str
+    aggregate: str
+
+    @property
+    def sign(self) -> int:
+        """1 where more is better, -1 where less is."""
+        return 1 if self.mode == "max" else -1
+
+    def score(self, values: ArrayLike, failed: int = 0, random: float | None = None) -> float:
+        """One number from those of the finished seeds, `[n]`; NaN where there is none.
+
+        `random`: what random play reaches, if it is known.
+        """
+        goodness = self.sign * np.asarray(values, float)
+        if not len(goodness) or not np.isfinite(goodness).all():
+            return math.nan
+        floor = math.inf if random is None else self.sign * random
+        return self.sign * float(AGGREGATES[self.aggregate](fitness.fill_failed(goodness, failed, floor)))
+
+
+def objective_of(trial: TrialFiles) -> Objective:
+    """What the trial's search looks for, as its spec says."""
+    return Objective(**trial.record["spec"]["meta"]["objective"])
+
+
+def trial_score(trial: TrialFiles, table: pd.DataFrame, row: Mapping[str, Any]) -> float:
+    """The objective of a trial, from its table and its row of experiment.csv; NaN unless it came to its end."""
+    if row["state"] != "DONE":
+        return math.nan
+    objective = objective_of(trial)
+    if objective.metric in TRIAL_METRICS:
+        return float(row.get(objective.metric, math.nan))
+    finished = table.loc[table["state"] != FAILED]
+    values = [own[objective.metric].to_numpy(float).mean() for _, own in finished.groupby("session")]
+    random: float | None = 0.0
+    if objective.metric in RETURN_COLUMNS:
+        standards = [trial.standard(env) for env in range(len(trial.envs))]
+        random = standards[0].rand_return if standards[0] is not None else None
+    return objective.score(values, int(row["failed"]), random)
+
+
+def ranked(experiment: pd.DataFrame, sign: int) -> pd.DataFrame:
+    """The trials that have an objective, best first; of equal ones first those with fewer failed seeds."""
+    known = experiment.loc[(experiment["state"] == "DONE") & np.isfinite(experiment["objective"].astype(float))]
+    order = known.assign(_goodness=-sign * known["objective"].astype(float))
+    return known.loc[order.sort_values(["_goodness", "failed", "trial"]).index]
+
+
+def cell(value: Any) -> Any:
+    """A setting's value as a table shows it: a list or a schedule as JSON."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+def short_names(paths: list[str]) -> dict[str, str]:
+    """Each path's shortest ending that no other has: `agent.0.algorithm.gamma` is called `gamma`."""
+    names = {}
+    for path in paths:
+        parts = path.split(".")
+        endings = [".".join(parts[i:]) for i in range(len(parts) - 1, -1, -1)]
+        others = [other for other in paths if other != path]
+        names[path] = next(
+            (end for end in endings if not any(f".{other}".endswith(f".{end}") for other in others)), path
+        )
+    return names
