@@ -14,7 +14,7 @@ import typer
 
 from slmx.errors import SlmxError, counted, did_you_mean
 
-MODES = ("train", "dev", "enjoy")
+MODES = ("train", "dev", "search", "enjoy")
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -60,7 +60,7 @@ def run(
     render: Render = None,
     video: Video = None,
 ) -> None:
-    """Train a spec, look at it briefly (dev), or enjoy a trained model."""
+    """Train a spec, look at it briefly (dev), search its hyperparameters, or enjoy a trained model."""
     name, mode = read_mode(rest or [])
     if mode == "enjoy":
         if name:
@@ -81,10 +81,10 @@ def run(
         raise
     from slmx import lab
 
-    trained = lab.train(spec, data, quiet, graphs) if mode == "train" else lab.dev(spec, data, quiet, graphs)
-    if trained.interrupted:
+    ended = {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode](spec, data, quiet, graphs)
+    if ended.interrupted:
         raise typer.Exit(130)
-    if trained.failed:
+    if ended.failed:
         raise typer.Exit(1)
 
 
@@ -148,12 +148,13 @@ def list_(
     if name is None:
         print_overview(sections)
         return
-    entries = {entry.name: [entry] for group in sections.values() for entry in group} | sections
-    by_lower = {known.lower(): found for known, found in entries.items()}
-    if name.lower() not in by_lower:
-        hint = did_you_mean(name, entries) or "slmx list shows what there is"
+    entries = [(entry.name, entry) for group in sections.values() for entry in group]
+    entries += [(section, entry) for section, group in sections.items() for entry in group if entry.name != section]
+    found = [entry for known, entry in entries if known.lower() == name.lower()]  # Random learns, random searches
+    if not found:
+        hint = did_you_mean(name, dict(entries)) or "slmx list shows what there is"
         raise SlmxError(f'there is nothing called "{name}" to list; {hint}')
-    for entry in by_lower[name.lower()]:
+    for entry in found:
         print_entry(entry)
 
 

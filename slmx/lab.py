@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmx.errors import SlmxError
-from slmx.record import Recorder, make_directory, write_spec, written
+from slmx.errors import SlmxError, SpecError
+from slmx.metric import NEED_FRAMES, NEED_STANDARD
+from slmx.record import Recorder, make_directory, write_json, write_spec, written
 from slmx.spec.dump import dump
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from slmx.analysis.files import Session as Ended
     from slmx.display import Display
     from slmx.env.base import Spaces
+    from slmx.search.display import SearchDisplay
     from slmx.session import Evaluation, Program, Session
     from slmx.spec.model import EnvSpec, Spec
 
@@ -88,6 +90,88 @@ def train(
     run = Run(directory, read_table(trial / "trial.csv"), interrupted)
     display.results(run)
     return run
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What a search left: its directory, a row per trial, the spec of the best trial, and how it ended."""
+
+    directory: Path
+    table: pd.DataFrame
+    best: Path | None
+    interrupted: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether no trial came to its end."""
+        return not self.interrupted and self.best is None
+
+
+def search(
+    spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, display: SearchDisplay | None = None
+) -> SearchRun:
+    """Try settings of a spec's search block on Ray; write tables, models, the journal and the best spec under `data`.
+
+    Ctrl-C ends the search and keeps what there is.
+    """
+    from slmx.analysis.analyze import analyze, searched_paths
+    from slmx.analysis.files import TrialFiles
+    from slmx.analysis.objective import objective_of, ranked, short_names
+    from slmx.env import describe
+    from slmx.search import on_tune
+    from slmx.search.display import SearchDisplay
+    from slmx.search.plan import Plan
+    from slmx.search.search import Search
+    from slmx.search.size import settings_a_program
+    from slmx.spec.registry import REGISTRIES
+    from slmx.spec.search_space import search_space
+
+    space, _ = search_space(spec)
+    if not space.domains:
+        example = '{"agent.0.algorithm.gamma__uniform": [0.9, 0.999]}'
+        raise SpecError("search", "there is nothing to search", f"for example {example}")
+    meta, spaces = spec.meta, [describe(env) for env in spec.env]
+    fitness = {env.name: standard(env, own) for env, own in zip(spec.env, spaces, strict=True)}
+    judge(spec, fitness)
+    kind = REGISTRIES["search_spec"].find(meta.search_spec.name)
+    searcher = kind(meta.search_spec, space, meta.max_trial, meta.seed, meta.objective.mode)
+    display = display or SearchDisplay(quiet)
+    with on_tune.local_ray() as folder:
+        workers = on_tune.workers(meta.resources)
+        size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
+        backends = [own.backend for own in spaces]
+        directory = make_directory(data, spec.name)
+        write_spec(directory, dump(spec), backends, fitness)
+        running = Search(spec, directory, Plan(spec, searcher, size), backends, fitness)
+        display.begin(running, meta.search_spec.name, size, workers)
+        interrupted = False
+        try:
+            interrupted = on_tune.run(running, meta.resources, workers, folder, lambda: display.progress(running))
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            display.end(running, interrupted)
+    table = analyze(directory, graphs=graphs)
+    trials = [TrialFiles(directory / f"trial_{number}") for number in table["trial"]]
+    best = ranked(table, objective_of(trials[0]).sign)
+    saved = None
+    if len(best):
+        saved = directory / "best_spec.json"
+        raw = TrialFiles(directory / f"trial_{best['trial'].iloc[0]}").record["spec"]
+        write_json(saved, {f"{spec.name}_best": {key: value for key, value in raw.items() if key != "name"}})
+    display.results(best, short_names(searched_paths(trials)), running, saved)
+    return SearchRun(directory, table, saved, interrupted)
+
+
+def judge(spec: Spec, fitness: dict[str, dict[str, Any]]) -> None:
+    """SpecError where the objective cannot be known of these environments."""
+    metric = spec.meta.objective.metric
+    for name, known in fitness.items():
+        lacks = "standard return" if metric in NEED_STANDARD and known["std_return"] is None else ""
+        lacks = lacks or ("number of standard frames" if metric in NEED_FRAMES and known["std_frame"] is None else "")
+        if lacks:
+            hint = 'search for "final_return" or "return_ma"'
+            raise SpecError("meta.objective.metric", f"{metric} needs the {lacks} of {name}, which nobody knows", hint)
 
 
 def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -129,3 +130,16 @@ class AffineNetwork(nn.Module):
         if rows is not None:
             weight, scale = weight[rows], scale[rows]
         return scale * (obs @ weight)
+
+
+class Deadly(Corridor):
+    """A corridor that may take the whole process with it."""
+
+    def __init__(self, deadly: bool = True, render_mode: str | None = None):
+        super().__init__(render_mode=render_mode)
+        self.deadly = deadly
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if self.deadly:
+            os._exit(1)
+        return super().step(action)

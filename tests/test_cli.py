@@ -267,8 +267,11 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "no name": ([], "spec.json: which spec? There are ppo_a, ppo_b"),
     "wrong name": (["ppo_c", "train"], 'spec.json: there is no spec "ppo_c"; did you mean "ppo_a"?'),
     "wrong mode": (["ppo_a", "tran"], 'unknown mode "tran"; did you mean "train"?'),
-    "far mode": (["ppo_a", "xyz"], 'unknown mode "xyz"; known: dev, enjoy, train'),
-    "name or mode": (["trian"], 'spec.json: there is no spec "trian"; known: ppo_a, ppo_b; modes: train, dev, enjoy'),
+    "far mode": (["ppo_a", "xyz"], 'unknown mode "xyz"; known: dev, enjoy, search, train'),
+    "name or mode": (
+        ["trian"],
+        'spec.json: there is no spec "trian"; known: ppo_a, ppo_b; modes: train, dev, search, enjoy',
+    ),
     "too much": (["ppo_a", "train", "now"], "expected [SPEC_NAME] MODE, not ppo_a train now"),
     "enjoy with a name": (
         ["ppo_a", "enjoy"],

@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from slmx import env, lab, session
 from slmx.algorithm import ALGORITHMS
 from slmx.analysis.files import TrialFiles
+from slmx.analysis.objective import Objective
 from slmx.cli import app
 from slmx.env.spec import EnvSpec, WrapperSpec
 from slmx.errors import SpecError
@@ -36,11 +37,16 @@ from slmx.memory import MEMORIES
 from slmx.net import NETS
 from slmx.net.layer import Network
 from slmx.net.mlp import MLP
+from slmx.search import SEARCHERS, on_tune
+from slmx.search.grid import GridSearcher
+from slmx.search.random import RandomSearcher
+from slmx.search.size import settings_a_program
+from slmx.search.tpe import OptunaSearcher
 from slmx.session import Program, Session
 from slmx.spec.build import arms, attempt, build, spec_keys
 from slmx.spec.check import PREPARATIONS, problems
 from slmx.spec.dump import dump, put, static, with_settings
-from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, Spec
+from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import search_space
 from tests.programs import Keys, parameters, program
@@ -471,6 +477,7 @@ ON_DISK: Keys = {
     "max_session": 2, "seed": 1, "log_frequency": 80, "eval_episode": 2, "eval_frequency": 120, "dtype": "float32",
 }  # fmt: skip
 BEFORE_IT_RUNS = {"device", "threads", "max_trial"}  # tested one by one
+OF_A_SEARCH = {"search_spec", "objective", "max_member", "resources"}  # likewise, at the end of this section
 
 
 def left(meta: Keys, data: Path) -> dict[str, bytes]:
@@ -493,7 +500,7 @@ def test_every_key_of_meta_changes_what_a_run_leaves(field: str, control: dict[s
 
 def test_nothing_changes_what_a_run_leaves_but_a_key(control: dict[str, bytes], tmp_path: Path) -> None:
     assert left({}, tmp_path) == control
-    assert set(MetaSpec.model_fields) == BEFORE_IT_RUNS | set(ON_DISK)
+    assert set(MetaSpec.model_fields) == BEFORE_IT_RUNS | OF_A_SEARCH | set(ON_DISK)
 
 
 def test_threads_are_those_of_torch_and_of_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -546,6 +553,51 @@ def test_max_trial_multiplies_the_grid() -> None:
     assert not search_space(build("knobs", spec_of(agent_of("A2C"))))[0].domains
 
 
+def searching(**meta: Any) -> Spec:
+    """A spec with a search block over lists."""
+    search = {"agent.0.algorithm.gamma": [0.9, 0.99], "agent.0.algorithm.lam__choice": [0.5, 0.8, 0.9]}
+    return build("knobs", spec_of(agent_of("A2C"), search=search, meta={"max_session": 2, "max_trial": 9, **meta}))
+
+
+def test_search_spec_chooses_the_settings() -> None:
+    def settings(name: str) -> str:
+        meta = searching(search_spec={"name": name}).meta
+        space, _ = search_space(searching())
+        kind = REGISTRIES["search_spec"].find(meta.search_spec.name)
+        searcher = kind(meta.search_spec, space, meta.max_trial, meta.seed, meta.objective.mode)
+        return json.dumps([searcher.ask() for _ in range(searcher.total)])
+
+    assert len({settings(name) for name in SEARCHERS}) == len(SEARCHERS)
+    # the keys of each: tests/search/test_settings.py
+    assert set(OptunaSearcher.Hyper.model_fields) == {"name", "startup", "candidates", "multivariate", "constant_liar"}
+    assert all(set(kind.Hyper.model_fields) == {"name"} for kind in (RandomSearcher, GridSearcher))
+
+
+@pytest.mark.parametrize(("field", "value"), [("metric", "strength"), ("mode", "min"), ("aggregate", "worst")])
+def test_every_key_of_the_objective_changes_a_score(field: str, value: str) -> None:
+    def score(**keys: str) -> float:
+        given = searching(objective=keys).meta.objective
+        seeds = {"final_return": [1.0, 2.0], "strength": [3.0, 4.0]}[given.metric]
+        return Objective(**given.model_dump()).score(seeds, failed=1, random=1.5)
+
+    assert set(ObjectiveSpec.model_fields) == {"metric", "mode", "aggregate"}
+    assert score(**{field: value}) != score()
+
+
+def test_max_member_is_how_many_sessions_share_a_program() -> None:
+    sizes = [settings_a_program(searching(**meta), 10, 1, False) for meta in ({}, {"max_member": 4}, {"max_member": 7})]
+    assert sizes == [10, 2, 3]
+
+
+@pytest.mark.parametrize(("resources", "programs"), [({}, 8), ({"cpu": 2.5}, 3), ({"gpu": 0.5}, 2), ({"gpu": 1}, 1)])
+def test_resources_are_how_many_programs_run_at_once(
+    resources: Keys, programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(ResourceSpec.model_fields) == {"cpu", "gpu"}
+    monkeypatch.setattr(on_tune.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    assert on_tune.workers(searching(resources=resources).meta.resources) == programs
+
+
 def test_names_are_those_of_the_directory_and_of_the_ports(tmp_path: Path) -> None:
     assert set(Spec.model_fields) == {"name", "agent", "env", "body", "meta", "search"}
     assert set(AgentSpec.model_fields) == {"name", "algorithm", "memory", "net"}
@@ -570,6 +622,8 @@ GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
     "wrapper": ("WrapperSpec", WrapperSpec),
     "body": ("body", BodySpec),
     "meta": ("meta", MetaSpec),
+    "objective": ("ObjectiveSpec", ObjectiveSpec),
+    "resources": ("ResourceSpec", ResourceSpec),
     "schedule": ("Schedule", Schedule),
 }
 

@@ -14,6 +14,7 @@ import pytest
 from slmx.algorithm import ALGORITHMS
 from slmx.memory import MEMORIES
 from slmx.net import NETS
+from slmx.search import SEARCHERS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "slmx"
@@ -24,6 +25,7 @@ LEARNING = {"algorithm", "net", "memory", "dist", "ops", "member"} | BASE
 MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
+    "metric": set(),
     "ops": BASE,
     "dist": BASE,
     "member": BASE,
@@ -32,17 +34,17 @@ MAY_IMPORT = {
     "env": {"member"} | BASE,
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
-    "spec": LEARNING | {"env", "space"},
+    "spec": LEARNING | {"env", "space", "metric"},
     "record": {"errors"},
     "session": LEARNING | {"spec", "space", "env", "record"},
-    "analysis": {"record", "errors"},
-    "search": LEARNING | {"spec", "space", "env", "session", "record"},
+    "analysis": {"record", "errors", "metric"},
+    "search": LEARNING | {"spec", "space", "env", "session", "record", "analysis", "display"},
     "display": {"errors"},
-    "lab": LEARNING | {"spec", "space", "env", "session", "record", "analysis", "search", "display"},
+    "lab": LEARNING | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display"},
     "cli": LEARNING | {"spec", "space", "env", "session", "record", "analysis", "search", "display", "lab"},
     "__main__": {"cli"},
 }
-REGISTRIES = (ALGORITHMS, NETS, MEMORIES)
+REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS)
 HEAVY = ("torch", "ray", "pandas", "plotly", "kaleido", "matplotlib")
 
 

@@ -17,7 +17,7 @@ from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors, did_you_mean, edit_distance, nearest
 from slmx.member.hyper import Hyper
 from slmx.member.schedule import Schedule
-from slmx.spec.model import AgentSpec, Spec
+from slmx.spec.model import AgentSpec, ObjectiveSpec, Spec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 
 BOUNDS = {"greater_than": ">", "greater_than_equal": ">=", "less_than": "<", "less_than_equal": "<="}
@@ -176,7 +176,7 @@ class _Builder:
 
     def check_relations(self, built: BaseModel, raw: Mapping[str, Any], place: str) -> None:
         """What the values say about one another."""
-        if self.relations and isinstance(built, Hyper | EnvSpec):
+        if self.relations and isinstance(built, Hyper | EnvSpec | ObjectiveSpec):
             for key, wrong in built.conflicts().items():
                 self.wrong(join(place, key), wrong)
         if self.idle and isinstance(built, Hyper):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from slmx.env import describe
 from slmx.env.spec import EnvSpec
-from slmx.errors import SpecError, SpecErrors
+from slmx.errors import SpecError, SpecErrors, counted
+from slmx.metric import RAW_COLUMNS, TRIAL_METRICS
 from slmx.space import resolve
 from slmx.spec.load import attempt_file, in_spec, pick
 from slmx.spec.model import Spec
@@ -54,7 +55,7 @@ def check_one(
 
 def problems(spec: Spec) -> list[SpecError]:
     """What is wrong with a spec whose keys are right: its search, its bodies, its environments, and how they fit."""
-    errors = list(search_space(spec)[1])
+    errors = [*search_space(spec)[1], *_search(spec)]
     space = None
     try:
         space = resolve(spec.body, len(spec.agent), len(spec.env))
@@ -75,6 +76,27 @@ def problems(spec: Spec) -> list[SpecError]:
                 space.layout([described[e].slots for e in range(len(spec.env))])
             except SpecError as error:
                 errors.append(error.under("body"))
+    return errors
+
+
+def _search(spec: Spec) -> list[SpecError]:
+    """What a search could not do as it is told; a spec without a search block says nothing of it."""
+    space, wrong = search_space(spec)
+    if wrong or not space.domains:
+        return []
+    meta, errors = spec.meta, []
+    searcher = REGISTRIES["search_spec"].find(meta.search_spec.name)
+    errors += [SpecError("meta.search_spec.name", message) for message in searcher.misfits(space)]
+    sessions, metric = counted(meta.max_session, "session"), meta.objective.metric
+    if meta.max_member != "auto" and meta.max_member < meta.max_session:
+        errors.append(SpecError("meta.max_member", f"{meta.max_member} is less than the {sessions} of a trial"))
+    if meta.objective.aggregate == "lcb" and meta.max_session < 2:
+        errors.append(SpecError("meta.objective.aggregate", "one seed has no interval", "set meta.max_session >= 2"))
+    if metric in RAW_COLUMNS + TRIAL_METRICS[:2] and len({env.name for env in spec.env}) > 1:
+        hint = 'choose one without a unit, like "max_strength_corrected"'
+        errors.append(SpecError("meta.objective.metric", f"{metric} has no mean over several environments", hint))
+    if meta.device == "cuda" and not meta.resources.gpu:
+        errors.append(SpecError("meta.resources.gpu", 'meta.device "cuda" needs a GPU or a share of one', "e.g. 0.25"))
     return errors
 
 

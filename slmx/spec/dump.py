@@ -14,7 +14,9 @@ from slmx.spec.build import build, idle_keys, join, spec_keys
 from slmx.spec.model import AgentSpec, Spec
 from slmx.spec.registry import Registry, registry_of
 
-LABELS = frozenset({"name", "search", "agent.*.name", "meta.max_session", "meta.max_trial", "meta.seed"})
+LABELS = frozenset({"name", "search", "agent.*.name"}) | {
+    f"meta.{key}" for key in ("max_session", "max_trial", "seed", "search_spec", "objective", "max_member", "resources")
+}
 """Keys that name and repeat a run: sessions that differ in nothing but these and what varies share a program."""
 
 

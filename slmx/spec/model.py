@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, SerializeAsAny, field_validator
 
 from slmx.env.spec import EnvSpec
+from slmx.errors import did_you_mean
 from slmx.member.hyper import Hyper, Int, Model, NamedHyper
+from slmx.metric import METRICS, TRIAL_METRICS
+from slmx.spec.registry import REGISTRIES
 
 
 class AgentSpec(Model):
@@ -30,11 +33,42 @@ class BodySpec(Model):
     )
 
 
+class ObjectiveSpec(Model):
+    """What a search looks for: one number of each trial."""
+
+    metric: str = Field("final_return", description="a fitness column of experiment.csv")
+    mode: Literal["max", "min"] = Field("max", description="whether more of it is better, or less")
+    aggregate: Literal["mean", "iqm", "worst", "lcb"] = Field(
+        "mean", description="over seeds: mean, interquartile mean, worst seed, or the worse end of the 95 % interval"
+    )
+
+    @field_validator("metric")
+    @classmethod
+    def _is_known(cls, metric: str) -> str:
+        if metric not in METRICS:
+            hint = did_you_mean(metric, METRICS) or f"known: {', '.join(METRICS)}"
+            raise ValueError(f'unknown metric "{metric}"; {hint}')
+        return metric
+
+    def conflicts(self) -> dict[str, str]:
+        """Keys whose values contradict one another, each with what is wrong."""
+        if self.metric in TRIAL_METRICS and self.aggregate != "mean":
+            return {"aggregate": f"does nothing: all seeds have one {self.metric} together"}
+        return {}
+
+
+class ResourceSpec(Model):
+    """What one program of a search gets of the machine."""
+
+    cpu: float = Field(1.0, gt=0, description="cores; so many programs run at once as there are cores for")
+    gpu: float = Field(0.0, ge=0, description="GPUs, or a share of one")
+
+
 class MetaSpec(Model):
     """How often and where the spec is run, and what is recorded."""
 
     max_session: Int = Field(4, ge=1, description="sessions (seeds) of a trial")
-    max_trial: Int = Field(16, ge=1, description="trials (settings) of a search, times the size of its grid")
+    max_trial: Int = Field(16, ge=1, description="settings that a search draws for each combination of its grid")
     seed: Int = Field(0, ge=0, description="from which every random stream is derived")
     log_frequency: Int | None = Field(None, ge=1, description="frames per table row; by default max_frame / 100")
     eval_episode: Int = Field(20, ge=1, description="greedy episodes of an evaluation")
@@ -42,6 +76,19 @@ class MetaSpec(Model):
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where to compute")
     dtype: Literal["float32", "float64"] = Field("float32", description="the precision of the learning")
     threads: Int = Field(1, ge=1, description="torch threads of a program")
+    search_spec: SerializeAsAny[NamedHyper] = Field(
+        default_factory=lambda: REGISTRIES["search_spec"].find("random").Hyper(name="random"),
+        description="who chooses the settings of a search, by `name`",
+    )
+    objective: ObjectiveSpec = Field(
+        default_factory=lambda: ObjectiveSpec.model_validate({}), description="what a search looks for"
+    )
+    max_member: Literal["auto"] | Annotated[Int, Field(ge=1)] = Field(
+        "auto", description="sessions that a search trains as one program at most; auto: by the networks' sizes"
+    )
+    resources: ResourceSpec = Field(
+        default_factory=lambda: ResourceSpec.model_validate({}), description="cores and GPUs of a search's program"
+    )
 
 
 class Spec(Model):

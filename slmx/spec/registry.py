@@ -72,6 +72,7 @@ REGISTRIES = {
     "memory": Registry("memory", "memories", "slmx.memory", "MEMORIES"),
     "net": Registry("net", "nets", "slmx.net", "NETS", selector="type"),
     "optim_spec": Registry("optimiser", "optimisers", "slmx.member.optim", "OPTIMIZERS"),
+    "search_spec": Registry("searcher", "searchers", "slmx.search", "SEARCHERS", needs=("learns", "ask", "tell")),
 }
 
 

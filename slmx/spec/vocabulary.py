@@ -11,9 +11,12 @@ from slmx.env.spec import EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
 from slmx.spec.build import phrase, show, spec_keys
-from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, Spec
+from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import ARGUMENTS, LISTS, SUFFIXES
+
+COMPOSED = (AgentSpec, MetaSpec)
+"""Groups whose components are chosen by name."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def vocabulary() -> dict[str, list[Entry]]:
         for registry in REGISTRIES.values()
     }
     models = {"agent": AgentSpec, "env": EnvSpec, "wrapper": WrapperSpec, "body": BodySpec, "meta": MetaSpec}
-    models |= {"schedule": Schedule}
+    models |= {"objective": ObjectiveSpec, "resources": ResourceSpec, "schedule": Schedule}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
     kinds = [Key(f"__{kind}", "a list of values", None, "one of the values", False) for kind in LISTS]
     kinds += [Key(f"__{k}", f"[{', '.join(args)}]", None, f"as ray.tune.{k}", False) for k, args in ARGUMENTS.items()]
@@ -61,7 +64,7 @@ def _entry(name: str, model: type[BaseModel], registry: Registry | None, doc: st
         if registry is not None and key == registry.selector:
             continue
         info = model.model_fields[field]
-        nested = registry_of(key) if model is AgentSpec or registry is not None else None
+        nested = registry_of(key) if model in COMPOSED or registry is not None else None
         takes = f'{{"{nested.selector}": one of {", ".join(nested.known)}}}' if nested else phrase(info.annotation)
         default = info.get_default(call_default_factory=True)
         plain = default.model_dump() if isinstance(default, BaseModel) else default
@@ -129,7 +132,7 @@ def _schema(model: type[BaseModel], registry: Registry | None, definitions: dict
     keys = spec_keys(model, registry)
     schema["properties"] = {key: schema["properties"][field] for key, field in keys.items()}
     for key in schema["properties"]:
-        nested = registry_of(key) if model is AgentSpec or registry is not None else None
+        nested = registry_of(key) if model in COMPOSED or registry is not None else None
         if nested is not None:
             table = next(name for name, known in REGISTRIES.items() if known is nested)
             description = schema["properties"][key].get("description", "")

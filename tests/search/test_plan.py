@@ -1,0 +1,151 @@
+"""Which settings train together, how many of them, and what the journal says: all without Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slmx.errors import SlmxError
+from slmx.search.base import Searcher
+from slmx.search.journal import NAME, Journal, read_journal
+from slmx.search.plan import Plan, Trial
+from slmx.search.random import RandomSearcher
+from slmx.search.size import LARGEST, member_bytes, member_weights, room, settings_a_program
+from slmx.search.tpe import OptunaSearcher
+from slmx.spec.check import problems
+from slmx.spec.dump import static
+from slmx.spec.model import Spec
+from slmx.spec.search_space import search_space
+from tests.search.specs import AGENT, Keys, spec_of
+
+GAMMA: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99]}
+NETS: Keys = {"agent.net.hid_layers__choice": [[8], [16], [8, 8]]}
+
+
+def plan_of(spec: Spec, size: int, kind: type[Searcher] = RandomSearcher) -> Plan:
+    space, wrong = search_space(spec)
+    assert not wrong
+    meta = spec.meta
+    hp = kind.Hyper.model_validate({"name": "x"})
+    return Plan(spec, kind(hp, space, meta.max_trial, meta.seed, meta.objective.mode), size)
+
+
+def programs(plan: Plan) -> list[list[Trial]]:
+    found = []
+    while trials := plan.next():
+        found.append(trials)
+    return found
+
+
+def numbers(plan: Plan) -> list[list[int]]:
+    return [[trial.number for trial in program] for program in programs(plan)]
+
+
+def test_trial_0_is_the_spec_as_it_stands() -> None:
+    spec = spec_of(GAMMA)
+    first = programs(plan_of(spec, 9))[0][0]
+    assert first.number == 0 and first.setting == {}
+    assert first.spec == spec.model_copy(update={"search": {}})
+
+
+@pytest.mark.parametrize(("size", "expected"), [
+    (9, [[0, 1, 2, 3, 4, 5, 6]]), (4, [[0, 1, 2], [3, 4, 5, 6]]), (3, [[0, 1], [2, 3], [4, 5, 6]]),
+    (1, [[0], [1], [2], [3], [4], [5], [6]]),
+])  # fmt: skip
+def test_settings_share_programs_evenly_and_in_order(size: int, expected: list[list[int]]) -> None:
+    assert numbers(plan_of(spec_of(GAMMA, meta={"max_trial": 6}), size)) == expected
+
+
+def test_settings_of_another_static_part_are_another_program() -> None:
+    plan = plan_of(spec_of(GAMMA | NETS, meta={"max_trial": 20}), 4)
+    seen = programs(plan)
+    assert sorted(trial.number for program in seen for trial in program) == list(range(21))
+    assert all(len(program) <= 4 for program in seen)
+    assert all(len({static(trial.spec) for trial in program if trial.spec}) == 1 for program in seen)
+    by_net: dict[str, int] = {}
+    for program in seen:
+        by_net[static(program[0].spec)] = by_net.get(static(program[0].spec), 0) + 1  # type: ignore[arg-type]
+    assert len(by_net) == 3 and len(seen) < 21 / 2
+    assert plan.exhausted
+
+
+def test_a_searcher_that_learns_is_asked_for_one_program_at_a_time() -> None:
+    plan = plan_of(spec_of(GAMMA, meta={"max_trial": 5}), 2, OptunaSearcher)
+    first = plan.next()
+    assert [trial.number for trial in first] == [0, 1] and plan.asked == 2
+    for trial in first:
+        plan.tell(trial, 1.0)
+    assert numbers(plan) == [[2, 3], [4, 5]]
+
+
+def test_values_that_do_not_fit_one_another_are_no_program() -> None:
+    plan = plan_of(spec_of(GAMMA, meta={"max_trial": 2}), 9)
+    ask = plan.searcher.ask
+    settings = [{"agent.0.algorithm.gamma": 7.0}, ask()]
+    plan.searcher.ask = lambda: settings.pop(0)  # type: ignore[method-assign]
+    assert numbers(plan) == [[0, 2]]
+    (misfit,) = plan.misfits
+    assert misfit.number == 1 and "gamma: must be" in misfit.reason
+
+
+def test_max_member_caps_a_program() -> None:
+    spec = spec_of(GAMMA, meta={"max_trial": 30, "max_session": 3, "max_member": 10})
+    assert settings_a_program(spec, 31, 2, learns=False) == 3
+    auto = spec_of(GAMMA, meta={"max_trial": 30, "max_session": 3})
+    assert settings_a_program(auto, 31, 2, learns=False) == 16, "all of them at once, shared among two workers"
+    assert settings_a_program(auto, 31, 1, learns=False) == 31
+    assert settings_a_program(auto, 33, 2, learns=True) == 2, "it learns eight times and more"
+    assert settings_a_program(auto, 5, 2, learns=True) == 1
+
+
+def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
+    def sized(layers: list[int], **memory: Any) -> Spec:
+        agent = json.loads(json.dumps(AGENT))
+        agent["net"]["hid_layers"] = layers
+        if memory:
+            agent |= {"algorithm": {"name": "DQN"}, "memory": {"name": "Replay", **memory}}
+        return spec_of({}, agent=agent)
+
+    assert member_weights(sized([64, 64])) == 2 * (4 * 64 + 64 * 64 + 64 * 2)
+    assert room(sized([8])) == LARGEST
+    assert 8 <= room(sized([256, 256])) <= 20
+    assert room(sized([4096, 4096])) == 1
+    assert member_bytes(sized([8], max_size=10**7)) == 10**7 * 12 * 4
+    assert room(sized([8], max_size=10**7)) == 2
+
+
+WRONG: list[tuple[Keys, str]] = [
+    ({"max_member": 1}, "meta.max_member: 1 is less than the 2 sessions of a trial"),
+    ({"max_session": 1, "objective": {"aggregate": "lcb"}},
+     "meta.objective.aggregate: one seed has no interval; set meta.max_session >= 2"),
+    ({"device": "cuda"}, 'meta.resources.gpu: meta.device "cuda" needs a GPU or a share of one; e.g. 0.25'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("meta", "message"), WRONG)
+def test_what_a_search_cannot_do_is_a_spec_error_of_searches_alone(meta: Keys, message: str) -> None:
+    assert [str(error) for error in problems(spec_of(GAMMA, meta=meta))] == [message]
+    assert not problems(spec_of({}, meta=meta))
+
+
+def test_a_journal_keeps_what_was_asked_and_how_it_ended(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.asked(0, {"gamma": 0.9})
+    journal.ended(0, "DONE", score=1.5)
+    Journal(tmp_path).ended(1, "FAILED", "too steep")
+    lines = [
+        {"event": "asked", "trial": 0, "setting": {"gamma": 0.9}},
+        {"event": "ended", "trial": 0, "state": "DONE", "reason": "", "score": 1.5},
+        {"event": "ended", "trial": 1, "state": "FAILED", "reason": "too steep", "score": None},
+    ]
+    assert read_journal(tmp_path) == lines
+    with (tmp_path / NAME).open("a") as file:
+        file.write('{"event": "ask')
+    assert read_journal(tmp_path) == lines, "a line that was cut off is not there yet"
+    with (tmp_path / NAME).open("a") as file:
+        file.write("\n")
+    with pytest.raises(SlmxError, match="not a journal"):
+        read_journal(tmp_path)
