@@ -103,7 +103,10 @@ class SearchDisplay:
                 self.console.print(Text(f"graph: {picture}"))
                 break
         if saved:
-            self.console.print(Text(f"to train the best: slmx run {saved} train"))
+            self.console.print(
+                Text(f"to see the best play: slmx enjoy {search.directory}/trial_{best['trial'].iloc[0]}")
+            )
+            self.console.print(Text(f"to train it: slmx run {saved} train"))
 
     def _line(self, search: Search) -> str:
         elapsed = max(time.perf_counter() - self._started, 1e-9)

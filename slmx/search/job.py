@@ -39,60 +39,72 @@ class Ended:
 
 
 class Job:
-    """Trains the trials of an order as one program; each records itself in its own directory."""
+    """Trains the trials of an order as one program; each records itself in its own directory.
+
+    Where a program of several trials breaks, its halves are trained one after the other, and so on: a setting that
+    breaks its program fails alone, and one that needs too much memory gets it.
+    """
 
     def __init__(self, order: Order):
-        self.order, self.run = order, Path(order.directory)
+        self.run, self.path = Path(order.directory), order.path
         self.over = False
+        self._waiting = [order.trials]
+        self._trials: list[tuple[int, dict[str, Any]]] = []
         self._rows: Iterator[None] | None = None
         self._program: Any = None
         self._records: Records | None = None
+        self._ended: list[Ended] = []
+        self._frames = 0  # of programs that are over
 
     def advance(self) -> list[Ended] | None:
-        """Train for a slice. At the end of the program: how each trial ended; until then None.
+        """Train for a slice. When all trials have ended, how each did, in their order; until then None.
 
-        Whatever breaks the program is the end of its trials as FAILED, with the reason and `error.txt`.
+        What breaks the program of a single trial is its end as FAILED, with the reason and `error.txt`.
         """
         try:
             if self._rows is None:
+                self._trials = self._waiting.pop(0)
                 self._rows = self._begin()
             until = time.perf_counter() + SLICE_SECONDS
             for _ in self._rows:
                 if time.perf_counter() >= until:
                     return None
-            self.over = True
             assert self._records is not None
             self._records.close(self._program, finished=True)
-            return [self._judge(trial) for trial, _ in self.order.trials]
+            self._ended += [self._judge(trial) for trial, _ in self._trials]
         except Exception as error:
-            self.over = True
-            return self._break(error)
+            self._break(error)
+        self._frames = self.progress["frames"]
+        self._rows = self._program = self._records = None
+        self.over = not self._waiting
+        return sorted(self._ended, key=lambda ended: ended.trial) if self.over else None
 
     @property
     def progress(self) -> dict[str, Any]:
         """Frames of all members together, the mean of their moving averages (None before an episode ended)."""
         if self._program is None or self._records is None:
-            return {"frames": 0, "mean": None}
+            return {"frames": self._frames, "mean": None}
         means = self._records.means
-        frames = sum(self._program.frames) * self._program.members
+        frames = self._frames + sum(self._program.frames) * self._program.members
         return {"frames": frames, "mean": sum(means) / len(means) if means else None}
 
     def stop(self) -> None:
         """Leave the training where it is: models and states are saved as those of stopped sessions."""
-        if self.over or self._rows is None:
+        if self._rows is None:
             return
         self.over = True
         self._rows.close()  # type: ignore[attr-defined]  # it is a generator, and closes its environments
         assert self._records is not None
         self._records.close(self._program, finished=False)
+        self._rows = None
 
     def _begin(self) -> Iterator[None]:
-        sys.path += [place for place in self.order.path if place not in sys.path]
+        sys.path += [place for place in self.path if place not in sys.path]
         from slmx.session import Program, Session
         from slmx.spec.dump import restore
 
         sessions = []
-        for trial, raw in self.order.trials:
+        for trial, raw in self._trials:
             spec = restore(raw)
             sessions += [Session(spec, trial, index) for index in range(spec.meta.max_session)]
         self._records = Records(self.run, sessions)
@@ -111,12 +123,15 @@ class Job:
         reasons = dict.fromkeys(session.reason for session in trial.sessions if session.failed)
         return Ended(number, "FAILED", "; ".join(reasons) or "its objective is not a number")
 
-    def _break(self, error: Exception) -> list[Ended]:
+    def _break(self, error: Exception) -> None:
+        if len(self._trials) > 1:
+            middle = len(self._trials) // 2
+            self._waiting = [self._trials[:middle], self._trials[middle:], *self._waiting]
+            return
+        ((trial, _),) = self._trials
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
-        text = "".join(traceback.format_exception(error))
-        for trial, _ in self.order.trials:
-            (self.run / f"trial_{trial}" / "error.txt").write_text(text)
+        (self.run / f"trial_{trial}" / "error.txt").write_text("".join(traceback.format_exception(error)))
         if self._records is not None:
             self._records.fail_all(reason)
-        return [Ended(trial, "FAILED", reason) for trial, _ in self.order.trials]
+        self._ended.append(Ended(trial, "FAILED", reason))

@@ -95,8 +95,9 @@ class Search:
         """A program came to its end, and so its trials."""
         running = self.running.pop(program)
         self.frames_done += frames
-        for trial, own in zip(running.trials, ended, strict=True):
-            self._end(trial, own)
+        by_number = {own.trial: own for own in ended}
+        for trial in running.trials:
+            self._end(trial, by_number[trial.number])
 
     def lose(self, program: str, reason: str) -> None:
         """A program's worker died: its trials failed."""
