@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "__main__": {"cli"},
 }
 REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS)
-HEAVY = ("torch", "ray", "pandas", "plotly", "kaleido", "matplotlib")
+HEAVY = ("torch", "ray", "optuna", "pandas", "plotly", "kaleido", "matplotlib")
 
 
 def modules() -> list[Path]:
