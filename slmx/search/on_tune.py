@@ -106,10 +106,13 @@ class Programs(Searcher):
 
 
 class Interrupt(tune.Stopper):
-    """Ctrl-C: once, and running programs are told to stop and save what there is; twice, and all ends at once."""
+    """Ctrl-C: once, and running programs are told to stop and save what there is; twice, and all ends at once.
 
-    def __init__(self) -> None:
-        self.asked = False
+    A patient one only notes it, however often.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
+        self.asked, self.patient = False, patient
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return self.asked
@@ -122,7 +125,7 @@ class Interrupt(tune.Stopper):
         """Hear Ctrl-C while this lasts."""
 
         def hear(number: int, frame: object) -> None:
-            if self.asked:
+            if self.asked and not self.patient:
                 raise KeyboardInterrupt
             self.asked = True
 
@@ -147,15 +150,27 @@ def local_ray() -> Iterator[Path]:
         own = not ray.is_initialized()
         try:
             if own:
-                ray.init(
-                    address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL,
-                    object_store_memory=STORE, _temp_dir=str(folder),
-                )  # fmt: skip
+                with _undisturbed():
+                    ray.init(
+                        address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL,
+                        object_store_memory=STORE, _temp_dir=str(folder),
+                    )  # fmt: skip
             yield folder
         finally:
             if own:
-                ray.shutdown()
+                with _undisturbed():
+                    ray.shutdown()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C is heard when this is over: half a Ray cannot be ended."""
+    interrupt = Interrupt(patient=True)
+    with interrupt.listening():
+        yield
+    if interrupt.asked:
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
