@@ -6,6 +6,7 @@ a copy to a target network is one operation for all layers of all members.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -64,13 +65,14 @@ class Optimizer:
         with torch.no_grad():
             gradient = torch.cat([g.flatten(1) for g in gradients], 1)
             self.grad_norm = norm = torch.linalg.vector_norm(gradient, dim=1)
-            finite = torch.isfinite(norm + loss if rows is None else norm.index_add(0, rows, loss))
+            checked = norm + loss if rows is None else norm.index_add(0, rows, loss)
             if self.clip is not None:
                 gradient *= (self.clip / (norm[:, None] + 1e-6)).clamp_(max=1)
-            if rows is None and bool(finite.all()):
+            if rows is None and math.isfinite(checked.sum().item()):  # the quick way to ask all of them
                 self.steps += 1
                 self.descend(gradient)
             else:
+                finite = torch.isfinite(checked)
                 self.finite &= finite
                 self._descend_some(gradient, finite.nonzero().flatten() if rows is None else rows[finite[rows]])
 
