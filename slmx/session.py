@@ -247,6 +247,9 @@ class Program:
                 first.setdefault((episode.member, row), episode)
             if len(first) == self.members * env.rows:
                 break
+        else:  # an episode without end counts with what it has come to: left out, it would flatter the others' mean
+            for row, episode in tracker.unfinished(LONGEST_EPISODE):
+                first.setdefault((episode.member, row), episode)
         slots = self.spaces[e].slots
         frame = self.frames[e]
         return [
@@ -403,13 +406,21 @@ class _Tracker:
             return []
         ended = []
         for m, row in zip(*(i.tolist() for i in done.nonzero()), strict=True):
-            agent, body = self.bodies[row]
             end = "terminated" if step.terminated[m, row] else "truncated"
-            total, length = float(self.total[m, row]), int(self.length[m, row])
-            ended.append((row, Episode(m, tick * self.rows, agent, self.env, body, total, length, end)))
+            ended.append((row, self._episode(m, row, tick, end)))
         self.total[done] = 0.0
         self.length[done] = 0
         return ended
+
+    def unfinished(self, tick: int) -> list[tuple[int, Episode]]:
+        """The running episode of every row, as if it were cut off now, each with its row."""
+        members, rows = self.total.shape
+        return [(row, self._episode(m, row, tick, "truncated")) for m in range(members) for row in range(rows)]
+
+    def _episode(self, m: int, row: int, tick: int, end: str) -> Episode:
+        agent, body = self.bodies[row]
+        total, length = float(self.total[m, row]), int(self.length[m, row])
+        return Episode(m, tick * self.rows, agent, self.env, body, total, length, end)
 
 
 def evaluation_seeds(session: Session, env: int, copies: int) -> list[int]:

@@ -25,7 +25,7 @@ from slmx.env import describe
 from slmx.env.spec import EnvSpec
 from slmx.errors import SlmxError
 from slmx.memory.episodes import Episodes
-from slmx.session import Session
+from slmx.session import Program, Session
 from slmx.spec.build import build
 from slmx.spec.dump import with_settings
 from slmx.spec.load import load
@@ -203,6 +203,14 @@ def test_enjoy_repeats_the_final_evaluation(name: str, request: pytest.FixtureRe
         final = evaluated[evaluated["frame"] == evaluated["frame"].max()]["return"]
         assert played.returns == pytest.approx(final.tolist(), rel=1e-9)
     assert lab.enjoy(run.directory / "trial_0").session == 0
+
+
+def test_episodes_without_end_count_in_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left out, the episodes that a policy never ends would leave no score, or the score of the others."""
+    monkeypatch.setattr("slmx.session.LONGEST_EPISODE", 5)  # no pole falls so soon
+    program = Program([Session(spec_of(), 0, index) for index in range(2)])
+    evaluations = program.evaluate(3)
+    assert [(e.member, e.total, e.length) for e in evaluations] == [(m, 5.0, 5) for m in (0, 1) for _ in range(3)]
 
 
 def test_enjoy_plays_other_episodes_on_request(swing: lab.Run) -> None:

@@ -13,11 +13,10 @@ from pydantic import Field
 
 from slmx import ops
 from slmx.algorithm.base import Algorithm
-from slmx.algorithm.exploration import EXPLORATIONS, explore_conflicts
+from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
 from slmx.lazy import torch
-from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
+from slmx.member.hyper import Int, PerMember
 from slmx.member.optim import flatten
-from slmx.member.schedule import Schedule
 
 if TYPE_CHECKING:
     from slmx.env.base import Step
@@ -30,16 +29,9 @@ class DQN(Algorithm):
     actions = ("discrete",)
     net_keys = frozenset({"dueling"})
 
-    class Hyper(NamedHyper):
+    class Hyper(ExploringHyper):
         """Deep Q-learning."""
 
-        gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
-        action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
-        explore_var: Scheduled = Field(
-            Schedule(name="linear_decay", start_val=1.0, end_val=0.05, start_step=0, end_step=None),
-            ge=0,
-            description="epsilon, or the temperature of boltzmann",
-        )
         double: bool = Field(
             False, description="the online network chooses the next action, the target network values it"
         )
@@ -55,9 +47,6 @@ class DQN(Algorithm):
         training_start_step: Int = Field(1000, ge=0, description="frames before the first update")
         training_frequency: Int = Field(4, ge=1, description="frames per training")
         training_iter: Int = Field(1, ge=1, description="updates per training")
-
-        def conflicts(self) -> dict[str, str]:
-            return explore_conflicts(self.action_policy, self.explore_var)
 
         def idle(self) -> dict[str, str]:
             unused = {}

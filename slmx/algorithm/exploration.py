@@ -1,9 +1,14 @@
-"""Actions from Q-values while learning."""
+"""Actions from Q-values while learning, and the keys that choose them."""
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+
 from slmx.dist import Categorical
 from slmx.lazy import torch
+from slmx.member.hyper import NamedHyper, PerMember, Scheduled
 from slmx.member.schedule import Schedule
 from slmx.member.streams import Streams
 
@@ -23,10 +28,20 @@ def boltzmann(q: torch.Tensor, temperature: torch.Tensor, streams: Streams) -> t
 EXPLORATIONS = {"epsilon_greedy": epsilon_greedy, "boltzmann": boltzmann}
 
 
-def explore_conflicts(action_policy: str, explore_var: float | Schedule) -> dict[str, str]:
-    """What is wrong with a pair of spec values, by key."""
-    if action_policy == "epsilon_greedy" and not explore_var <= 1:
-        return {"explore_var": "an epsilon is a probability, at most 1"}
-    if action_policy == "boltzmann" and not explore_var > 0:
-        return {"explore_var": "a temperature must be above 0"}
-    return {}
+class ExploringHyper(NamedHyper):
+    """What every algorithm has that acts on Q-values."""
+
+    gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
+    action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
+    explore_var: Scheduled = Field(
+        Schedule(name="linear_decay", start_val=1.0, end_val=0.05, start_step=0, end_step=None),
+        ge=0,
+        description="epsilon, or the temperature of boltzmann",
+    )
+
+    def conflicts(self) -> dict[str, str]:
+        if self.action_policy == "epsilon_greedy" and not self.explore_var <= 1:
+            return {"explore_var": "an epsilon is a probability, at most 1"}
+        if self.action_policy == "boltzmann" and not self.explore_var > 0:
+            return {"explore_var": "a temperature must be above 0"}
+        return {}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from slmx import ops
 from slmx.algorithm.base import Algorithm
-from slmx.algorithm.exploration import EXPLORATIONS, explore_conflicts
+from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
 from slmx.lazy import torch
-from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
-from slmx.member.schedule import Schedule
+from slmx.member.hyper import Int
 from slmx.memory.batch import Batch
 from slmx.ops import flat
 
@@ -26,20 +25,10 @@ class SARSA(Algorithm):
     actions = ("discrete",)
     net_keys = frozenset({"dueling"})
 
-    class Hyper(NamedHyper):
+    class Hyper(ExploringHyper):
         """On-policy Q-learning with a neural network."""
 
-        gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
-        action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
-        explore_var: Scheduled = Field(
-            Schedule(name="linear_decay", start_val=1.0, end_val=0.05, start_step=0, end_step=None),
-            ge=0,
-            description="epsilon, or the temperature of boltzmann",
-        )
         time_horizon: Int = Field(32, ge=1, description="steps of each body per update")
-
-        def conflicts(self) -> dict[str, str]:
-            return explore_conflicts(self.action_policy, self.explore_var)
 
     def build(self) -> None:
         heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
