@@ -115,7 +115,7 @@ class Recorder:
         self._evaluations = [_Table(directory / f"eval_{s.index}.csv", EVALUATION_COLUMNS) for s in sessions]
         self._rows: list[_Table | None] = [None] * len(sessions)
         self._speed = _Table(directory / "speed.csv", ("frame", "seconds", "frames_per_second"))
-        self._ports: dict[tuple[int, int, int], _Port] = {}
+        self._ports: list[dict[tuple[int, int], _Port]] = []
         self._started = self._last = time.perf_counter()
         self._last_frames = 0
         self.means: list[float] = []
@@ -123,16 +123,14 @@ class Recorder:
 
     def open_ports(self, program: Program) -> None:
         """Name the ports `(agent, env)` of which every session has rows."""
-        for m in range(len(self.sessions)):
-            for agent, env in program.space.counts:
-                self._ports[m, agent, env] = _Port()
+        self._ports = [{port: _Port() for port in program.space.counts} for _ in self.sessions]
 
     def episodes(self, episodes: list[Episode]) -> None:
         for ep in episodes:
             m = ep.member - self.first
             if self.states[m]["state"] == "FAILED":
                 continue
-            port = self._ports[m, ep.agent, ep.env]
+            port = self._ports[m][ep.agent, ep.env]
             row = (ep.frame, ep.agent, ep.env, ep.body, port.count, ep.total, ep.length, ep.end)
             self._episodes[m].add(row)
             port.add(ep.total, ep.length)
@@ -149,13 +147,12 @@ class Recorder:
                 columns = ("frame", "agent", "env", "episode", "return", "return_ma", "length")
                 path = self.directory / f"session_{self.sessions[m].index}.csv"
                 table = self._rows[m] = _Table(path, (*columns, *names))
-            for (member, agent, env), port in self._ports.items():
-                if member == m:
-                    values = {
-                        "frame": frames[env], "agent": agent, "env": env, "episode": port.count,
-                        **port.drain(), **{name: own[self.first + m] for name, own in measures[agent].items()},
-                    }  # fmt: skip
-                    table.add_named(values)
+            for (agent, env), port in self._ports[m].items():
+                values = {
+                    "frame": frames[env], "agent": agent, "env": env, "episode": port.count,
+                    **port.drain(), **{name: own[self.first + m] for name, own in measures[agent].items()},
+                }  # fmt: skip
+                table.add_named(values)
             table.flush()
             self._episodes[m].flush()
         now = time.perf_counter()
@@ -165,7 +162,10 @@ class Recorder:
         self._speed.flush()
         self._last, self._last_frames = now, seen
         self.means = [
-            ma for (m, _, _), port in self._ports.items() if alive[m] and not math.isnan(ma := port.moving_average)
+            ma
+            for own, lives in zip(self._ports, alive, strict=True)
+            for port in own.values()
+            if lives and not math.isnan(ma := port.moving_average)
         ]
 
     def evaluations(self, evaluations: list[Evaluation]) -> None:
