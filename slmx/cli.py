@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from slmx.errors import SlmxError, counted, did_you_mean
+
+if TYPE_CHECKING:
+    from slmx import lab
 
 MODES = ("train", "dev", "search", "enjoy")
 
@@ -82,10 +85,7 @@ def run(
     from slmx import lab
 
     ended = {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode](spec, data, quiet, graphs)
-    if ended.interrupted:
-        raise typer.Exit(130)
-    if ended.failed:
-        raise typer.Exit(1)
+    leave(ended)
 
 
 @app.command()
@@ -101,6 +101,25 @@ def enjoy(
 ) -> None:
     """Play a trained model greedily and print its returns."""
     play(directory or newest_run(data, quiet), episodes, session, seed, render, video, quiet)
+
+
+@app.command()
+def resume(
+    directory: Run = None,
+    data: Runs = Path("data"),
+    quiet: Quiet = False,
+    graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw graphs at the end")] = True,
+) -> None:
+    """Go on with a run that was killed or stopped, from its last checkpoint, as if it had not been."""
+    from slmx import lab
+
+    directory = directory or newest_run(data, quiet)
+    ended = lab.resume(directory, quiet, graphs)
+    if ended is None:
+        if not quiet:
+            print(f"{directory}: this run came to its end; there is nothing to resume")
+        return
+    leave(ended)
 
 
 @app.command()
@@ -172,6 +191,14 @@ def analyze(
     table = make(directory or newest_run(data, quiet), graphs, speed)
     if not quiet:
         print(table.T.to_string(header=False))
+
+
+def leave(ended: lab.Run | lab.SearchRun) -> None:
+    """The exit code of a run that ended so."""
+    if ended.interrupted:
+        raise typer.Exit(130)
+    if ended.failed:
+        raise typer.Exit(1)
 
 
 def newest_run(data: Path, quiet: bool) -> Path:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from slmx.lab import Run
     from slmx.record import Recorder
     from slmx.session import Program
-    from slmx.spec.model import Spec
     from slmx.spec.vocabulary import Entry
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal to redraw
@@ -39,16 +38,21 @@ class Display:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self._live: Live | None = None
         self._started = self._printed = time.perf_counter()
+        self._before = 0  # frames of an earlier process, where a training is resumed
 
-    def begin(self, spec: Spec, program: Program, directory: Path) -> None:
+    def begin(self, program: Program, directory: Path) -> None:
         """Say what is about to be trained."""
+        self._before = sum(program.frames)
         if self.quiet:
             return
+        spec = program.spec
         envs = ", ".join(f"{e.name} ({s.backend})" for e, s in zip(spec.env, program.spaces, strict=True))
         agents = ", ".join(getattr(agent.algorithm, "name", agent.name) for agent in spec.agent)
         size = f"{counted(program.members, 'session')} x {sum(program.total_frames):,} frames"
         self.console.print(f"[bold]{spec.name}[/]: {agents} in {envs}, {size}")
         self.console.print(Text(str(directory), style="dim"))
+        if self._before:
+            self.console.print(f"goes on from frame {self._before:,}")
         self._started = self._printed = time.perf_counter()
         if self.console.is_terminal and not self.verbose:
             self._live = Live(console=self.console, refresh_per_second=8, transient=True)
@@ -61,8 +65,9 @@ class Display:
         now = time.perf_counter()
         done, total = sum(program.frames), sum(program.total_frames)
         elapsed = max(now - self._started, 1e-9)
-        rate = done * program.members / elapsed
-        left = elapsed * (total - done) / max(done, 1)
+        fresh = done - self._before
+        rate = fresh * program.members / elapsed
+        left = elapsed * (total - done) / max(fresh, 1)
         mean = sum(recorder.means) / len(recorder.means) if recorder.means else math.nan
         text = (
             f"{100 * done / total:4.0f} %  frame {done:,} of {total:,}  {rate:,.0f} frames/s  "
@@ -119,6 +124,8 @@ class Display:
             if path.exists():
                 self.console.print(Text(f"graph: {path}"))
                 break
+        if run.interrupted:
+            self.console.print(Text(f"to go on: slmx resume {run.directory}"))
         if any(row["state"] != "FAILED" for row in rows):
             self.console.print(Text(f"to see it play: slmx enjoy {run.directory}"))
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmx.errors import SlmxError, SpecError
+from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import Recorder, make_directory, write_json, write_spec, written
+from slmx.record import Recorder, make_directory, read_state, write_json, write_spec, write_state
 from slmx.spec.dump import dump
+from slmx.table import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
     from slmx.display import Display
     from slmx.env.base import Spaces
     from slmx.search.display import SearchDisplay
-    from slmx.session import Evaluation, Program, Session
+    from slmx.session import Program, Session
     from slmx.spec.model import EnvSpec, Spec
+    from slmx.watch import Evaluation
 
 RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
 DEV_FRAMES = 5000
+ENDED = ("DONE", "FAILED")  # states of a run of which nothing is left to do
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,10 @@ def train(
 
     `check` looks at every update for numbers that are not finite. Ctrl-C ends the training and keeps what there is.
     """
-    from slmx.analysis.analyze import analyze
-    from slmx.analysis.files import read_table
     from slmx.display import Display
-    from slmx.session import Program, Session
+    from slmx.session import Program
 
-    sessions = [Session(spec, 0, index) for index in range(spec.meta.max_session)]
-    program = Program(sessions)
+    program = Program(_sessions(spec))
     display = display or Display(quiet)
     directory = make_directory(data, spec.name)
     trial = directory / "trial_0"
@@ -72,22 +73,72 @@ def train(
     backends = [spaces.backend for spaces in program.spaces]
     for place in (directory, trial):
         write_spec(place, dump(spec), backends, fitness)
-    display.begin(spec, program, directory)
-    recorder = Recorder(trial, sessions)
-    recorder.open_ports(program)
-    program.watcher = recorder
-    interrupted = False
-    try:
-        program.run(lambda p: display.progress(p, recorder), check)
-    except KeyboardInterrupt:
-        interrupted = True
-    except Exception as error:
-        recorder.fail_all(f"{type(error).__name__}: {error}")
-        raise
-    display.end(interrupted, graphs)
-    recorder.close(program, not interrupted)
-    analyze(directory, graphs=graphs)
-    run = Run(directory, read_table(trial / "trial.csv"), interrupted)
+    return _train(directory, program, display, graphs, check)
+
+
+def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> Run | None:
+    """Go on with a run that was killed or stopped, as if it had not been; None where it had come to its end.
+
+    SlmxError where the directory is not of a run, or the run is under way.
+    """
+    from slmx.analysis.files import TrialFiles
+    from slmx.display import Display
+    from slmx.session import Program
+    from slmx.spec.dump import restore
+
+    _, state = read_state(directory)
+    if state in ENDED:
+        return None
+    record = TrialFiles(directory / "trial_0").record
+    program = Program(_sessions(restore(record["spec"])))
+    if (backends := [spaces.backend for spaces in program.spaces]) != record["backend"]:
+        here, there = ", ".join(backends), ", ".join(record["backend"])
+        raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
+    return _train(directory, program, Display(quiet), graphs, check=False)
+
+
+def _sessions(spec: Spec) -> list[Session]:
+    from slmx.session import Session
+
+    return [Session(spec, 0, index) for index in range(spec.meta.max_session)]
+
+
+def _train(directory: Path, program: Program, display: Display, graphs: bool, check: bool) -> Run:
+    """Train to the end from where a checkpoint left off, if there is one."""
+    from slmx import checkpoint
+    from slmx.analysis.analyze import analyze
+    from slmx.analysis.files import read_table
+
+    trial, left = directory / "trial_0", checkpoint.place(directory, 0)
+    with owning(directory):
+        write_state(directory, "train", "RUNNING")
+        recorder = checkpoint.resume(left, program, lambda state: Recorder(trial, program.sessions, left=state))
+        recorder.open_ports(program)
+        program.watcher = recorder
+        display.begin(program, directory)
+        interrupted, complete = False, False
+        try:
+            for epoch_ends in program.rows(check):
+                if epoch_ends:
+                    checkpoint.save(left, program, recorder)
+                else:
+                    display.progress(program, recorder)
+            complete = True
+        except KeyboardInterrupt:
+            interrupted = True
+        except Exception as error:
+            recorder.fail_all(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            if not complete:
+                write_state(directory, "train", "STOPPED")
+        display.end(interrupted, graphs)
+        recorder.close(program, complete)
+        analyze(directory, graphs=graphs)
+        run = Run(directory, read_table(trial / "trial.csv"), interrupted)
+        if complete:
+            write_state(directory, "train", "FAILED" if run.failed else "DONE")
+            checkpoint.remove(left)
     display.results(run)
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import platform
@@ -17,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx.errors import SlmxError
+from slmx.table import Table
 
 if TYPE_CHECKING:
-    from slmx.session import Episode, Evaluation, Program, Session
+    from slmx.session import Program, Session
+    from slmx.watch import Episode, Evaluation
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plotly")
@@ -51,6 +52,21 @@ def write_json(path: Path, value: Any) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     temporary.replace(path)
+
+
+def write_state(directory: Path, mode: str, state: str) -> None:
+    """Say in run.json how far a run is: RUNNING, DONE, STOPPED (by whoever ran it) or FAILED."""
+    write_json(directory / "run.json", {"mode": mode, "state": state})
+
+
+def read_state(directory: Path) -> tuple[str, str]:
+    """The mode of a run and how far it is. SlmxError where it is no run's directory."""
+    path = directory / "run.json"
+    try:
+        known = json.loads(path.read_text())
+        return known["mode"], known["state"]
+    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise SlmxError(f"{directory}: not the directory of a run: its run.json is missing or broken") from error
 
 
 @cache
@@ -101,29 +117,49 @@ class Recorder:
 
     They are the members from `first` on of the program. Rows are appended at every table row, so a killed run leaves
     what it had done. Wall-clock times lie apart in speed.csv: all other tables are repeated byte for byte by the same
-    spec and seed.
+    spec and seed. `left`: what `state` gave; the tables are cut back to what they were then and go on from there.
     """
 
-    def __init__(self, directory: Path, sessions: Sequence[Session], first: int = 0):
+    def __init__(
+        self, directory: Path, sessions: Sequence[Session], first: int = 0, left: dict[str, Any] | None = None
+    ):
         self.directory, self.sessions, self.first = directory, list(sessions), first
         (directory / "model").mkdir(parents=True, exist_ok=True)
-        self.states = [
-            {"session": s.index, "seed": s.spec.meta.seed, "state": "RUNNING", "reason": "", "frame": 0}
-            for s in sessions
+        left = left or {}
+        fresh = {"state": "RUNNING", "reason": "", "frame": 0}
+        self.states: list[dict[str, Any]] = left.get("states") or [
+            {"session": s.index, "seed": s.spec.meta.seed, **fresh} for s in sessions
         ]
-        self._episodes = [_Table(directory / f"episodes_{s.index}.csv", EPISODE_COLUMNS) for s in sessions]
-        self._evaluations = [_Table(directory / f"eval_{s.index}.csv", EVALUATION_COLUMNS) for s in sessions]
-        self._rows: list[_Table | None] = [None] * len(sessions)
-        self._speed = _Table(directory / "speed.csv", ("frame", "seconds", "frames_per_second"))
-        self._ports: list[dict[tuple[int, int], _Port]] = []
-        self._started = self._last = time.perf_counter()
-        self._last_frames = 0
-        self.means: list[float] = []
+        self._kept: dict[str, tuple[int, list[str]]] = left.get("tables", {})
+        self._episodes = [self._table(f"episodes_{s.index}.csv", EPISODE_COLUMNS) for s in sessions]
+        self._evaluations = [self._table(f"eval_{s.index}.csv", EVALUATION_COLUMNS) for s in sessions]
+        names = [f"session_{s.index}.csv" for s in sessions]
+        self._rows = [self._table(name, ()) if name in self._kept else None for name in names]
+        self._speed = self._table("speed.csv", ("frame", "seconds", "frames_per_second"))
+        self._ports: list[dict[tuple[int, int], _Port]] = left.get("ports", [])
+        self._last = time.perf_counter()
+        self._started = self._last - left.get("seconds", 0.0)
+        self._last_frames = left.get("frames", 0)
+        self.means: list[float] = left.get("means", [])
         self._save_states()
+
+    def state(self) -> dict[str, Any]:
+        """What it takes to go on from here; all that was written so far is on the disk when this returns."""
+        self._flush()
+        for table in self._tables():
+            table.sync()
+        return {
+            "states": self.states,
+            "tables": {table.path.name: (table.lines, table.columns) for table in self._tables()},
+            "ports": self._ports,
+            "means": self.means,
+            "frames": self._last_frames,
+            "seconds": self._last - self._started,
+        }
 
     def open_ports(self, program: Program) -> None:
         """Name the ports `(agent, env)` of which every session has rows."""
-        self._ports = [{port: _Port() for port in program.space.counts} for _ in self.sessions]
+        self._ports = self._ports or [{port: _Port() for port in program.space.counts} for _ in self.sessions]
 
     def episodes(self, episodes: list[Episode]) -> None:
         for ep in episodes:
@@ -146,7 +182,7 @@ class Recorder:
             if table is None:
                 columns = ("frame", "agent", "env", "episode", "return", "return_ma", "length")
                 path = self.directory / f"session_{self.sessions[m].index}.csv"
-                table = self._rows[m] = _Table(path, (*columns, *names))
+                table = self._rows[m] = Table(path, (*columns, *names))
             for (agent, env), port in self._ports[m].items():
                 values = {
                     "frame": frames[env], "agent": agent, "env": env, "episode": port.count,
@@ -208,10 +244,17 @@ class Recorder:
             temporary.replace(path)
         self._save_states()
 
+    def _table(self, name: str, columns: Sequence[str]) -> Table:
+        """A new table, or what an earlier recorder had of it."""
+        return Table(self.directory / name, columns, self._kept.get(name))
+
+    def _tables(self) -> list[Table]:
+        tables = (*self._episodes, *self._evaluations, *self._rows, self._speed)
+        return [table for table in tables if table is not None]
+
     def _flush(self) -> None:
-        for table in (*self._episodes, *self._evaluations, *self._rows, self._speed):
-            if table is not None:
-                table.flush()
+        for table in self._tables():
+            table.flush()
 
     def _save_states(self) -> None:
         write_json(self.directory / "sessions.json", self.states)
@@ -220,16 +263,20 @@ class Recorder:
 class Records:
     """The tables of a program whose sessions are of several trials, each trial's in its directory `trial_{t}`.
 
-    Sessions of one trial follow one another on the member axis.
+    Sessions of one trial follow one another on the member axis. `left`: what `state` gave.
     """
 
-    def __init__(self, run: Path, sessions: Sequence[Session]):
+    def __init__(self, run: Path, sessions: Sequence[Session], left: dict[int, dict[str, Any]] | None = None):
         self.recorders: list[Recorder] = []
         for trial, group in groupby(sessions, lambda session: session.trial):
             own = list(group)
             first = sum(len(recorder.sessions) for recorder in self.recorders)
-            self.recorders.append(Recorder(run / f"trial_{trial}", own, first))
+            self.recorders.append(Recorder(run / f"trial_{trial}", own, first, (left or {}).get(trial)))
         self._of = [recorder for recorder in self.recorders for _ in recorder.sessions]
+
+    def state(self) -> dict[int, dict[str, Any]]:
+        """What it takes to go on from here, by trial."""
+        return {recorder.sessions[0].trial: recorder.state() for recorder in self.recorders}
 
     @property
     def means(self) -> list[float]:
@@ -289,47 +336,3 @@ class _Port:
             "return_ma": self.moving_average,
             "length": sum(length for _, length in fresh) / n,
         }
-
-
-class _Table:
-    """A CSV file that grows; NaN is an empty field. A new column rewrites the file with the union header.
-
-    Rows wait for `flush`, and the file is open only while they are written: hundreds of sessions may run at once.
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str]):
-        self.path, self.columns = path, list(columns)
-        self._waiting: list[list[Any]] = []
-        self._write("w", [self.columns])
-
-    def add(self, row: Sequence[Any]) -> None:
-        self._waiting.append([written(value) for value in row])
-
-    def add_named(self, values: dict[str, Any]) -> None:
-        if fresh := [name for name in values if name not in self.columns]:
-            self._widen(fresh)
-        self.add([values.get(name, math.nan) for name in self.columns])
-
-    def flush(self) -> None:
-        if self._waiting:
-            self._write("a", self._waiting)
-            self._waiting = []
-
-    def _write(self, mode: str, rows: list[list[Any]]) -> None:
-        with self.path.open(mode, newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-
-    def _widen(self, fresh: list[str]) -> None:
-        """Numbers that an algorithm first has later (before its first update it has no loss) become columns."""
-        self.flush()
-        with self.path.open(newline="") as old:
-            rows = list(csv.reader(old))
-        self.columns += fresh
-        self._write("w", [self.columns, *([*row, *[""] * len(fresh)] for row in rows[1:])])
-
-
-def written(value: Any) -> Any:
-    """A value as tables show it: ten digits of a number, nothing where there is none."""
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.10g}"
-    return value

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,12 +27,14 @@ from slmx.member.streams import Streams, seed_sequence
 from slmx.net.port import Port
 from slmx.space import Layout, resolve
 from slmx.spec.registry import REGISTRIES
+from slmx.watch import Episode, Evaluation, Silence, Tracker, Watcher
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
 
     from slmx.spec.model import AgentSpec, Spec
 
+STATE = ("tick", "failures", "sessions", "spec", "agents", "normalizers")  # what of a program is saved
 LONGEST_EPISODE = 108_000  # steps after which an evaluation gives up on an episode without end (30 minutes at 60 Hz)
 
 
@@ -49,72 +51,19 @@ class Session:
         return seed_sequence(self.spec.meta.seed, self.trial, self.index, *purpose)
 
 
-@dataclass
-class Episode:
-    """An episode that ended: of which member's which body, at which frame of its environment."""
-
-    member: int
-    frame: int
-    agent: int
-    env: int
-    body: int
-    total: float
-    length: int
-    end: str
-
-
-@dataclass
-class Evaluation:
-    """A greedy episode of an evaluation, from a sub-environment seeded with `seed`."""
-
-    member: int
-    frame: int
-    agent: int
-    env: int
-    seed: int
-    total: float
-    length: int
-
-
-class Watcher(Protocol):
-    """What a program tells of its training."""
-
-    def episodes(self, episodes: list[Episode]) -> None: ...
-
-    def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None: ...
-
-    def evaluations(self, evaluations: list[Evaluation]) -> None: ...
-
-    def failed(self, member: int, frame: int, reason: str) -> None: ...
-
-
-@dataclass
-class Silence:
-    """A watcher that keeps the episodes' returns and nothing else."""
-
-    returns: list[Episode] = field(default_factory=list)
-
-    def episodes(self, episodes: list[Episode]) -> None:
-        self.returns += episodes
-
-    def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None:
-        """Not kept."""
-
-    def evaluations(self, evaluations: list[Evaluation]) -> None:
-        """Not kept."""
-
-    def failed(self, member: int, frame: int, reason: str) -> None:
-        """Not kept."""
-
-
 class Program:
-    """M sessions trained together.
+    """M sessions trained together, from epoch to epoch.
+
+    An epoch ends at every multiple of meta.checkpoint_frequency and at `pauses` (frames of the first environment): the
+    running episodes are cut off there, and new environments begin, with seeds of their own. So what follows depends on
+    nothing but what `state` holds, and a training that was left there goes on as if it had not been.
 
     Raises SpecError where an environment or the layout of bodies does not fit.
     """
 
-    def __init__(self, sessions: Sequence[Session], watcher: Watcher | None = None):
+    def __init__(self, sessions: Sequence[Session], watcher: Watcher | None = None, pauses: Sequence[int] = ()):
         self.sessions, self.spec = list(sessions), sessions[0].spec
+        self.began = [(session.trial, session.index) for session in sessions]
         self.watcher: Watcher = watcher or Silence()
         meta = self.spec.meta
         torch.set_num_threads(meta.threads)
@@ -126,6 +75,11 @@ class Program:
         self.ticks = [
             math.ceil(env.max_frame / rows) for env, rows in zip(self.spec.env, self.layout.rows, strict=True)
         ]
+        rows = max(1, self.layout.rows[0])
+        self._row_every = max(1, (meta.log_frequency or self.total_frames[0] // 100) // rows)
+        self._evaluate_every = max(1, meta.eval_frequency // rows) if meta.eval_frequency else max(self.ticks)
+        self._epoch_every = max(1, meta.checkpoint_frequency // rows) if meta.checkpoint_frequency else max(self.ticks)
+        self._pauses = sorted(math.ceil(frames / rows) for frames in pauses)
         self.agents = [self._agent(a) for a in range(len(self.spec.agent))]
         self.normalizers = [
             [self._normalizer(agent, place.env) for place in own]
@@ -151,50 +105,74 @@ class Program:
 
     def run(self, report: Callable[[Program], None] | None = None, check: bool = False) -> None:
         """Train to the end. `report` is called after each table row; `check`: look at every update for bad numbers."""
-        for _ in self.rows(check):
-            if report:
+        for epoch_ends in self.rows(check):
+            if report and not epoch_ends:
                 report(self)
 
-    def rows(self, check: bool = False) -> Iterator[None]:
-        """Train up to the next table row, again and again to the end: a training that can be left and gone on with."""
-        meta = self.spec.meta
-        envs = self._envs()
-        trackers = [_Tracker(e, self.layout, self.members) for e in range(len(envs))]
-        last = max(self.ticks)
-        rows = max(1, self.layout.rows[0])
-        every = max(1, (meta.log_frequency or self.total_frames[0] // 100) // rows)
-        evaluate_every = max(1, meta.eval_frequency // rows) if meta.eval_frequency else last
-        try:
-            obs = self._first_obs(envs)
-            for self.tick in range(1, last + 1):
-                live = [self.tick <= ticks for ticks in self.ticks]
-                actions = [agent.act(own) for agent, own in zip(self.agents, obs, strict=True)]
-                by_env = self.layout.scatter(self._env_actions(actions))
-                steps = [
-                    env.step(action) if alive else None for env, action, alive in zip(envs, by_env, live, strict=True)
-                ]
-                ended = [
-                    episode
-                    for tracker, step in zip(trackers, steps, strict=True)
-                    if step is not None
-                    for episode in tracker.add(step, self.tick)
-                ]
-                if ended:
-                    self.watcher.episodes(ended)
-                obs = self._learn(obs, actions, steps)
-                if check or self.tick % every == 0 or self.tick == last:
-                    self._look_for_failures()
-                if self.tick % every == 0 or self.tick == last:
-                    alive = [m not in self.failures for m in range(self.members)]
-                    self.watcher.row(self.frames, alive, [agent.drain() for agent in self.agents])
-                    yield
-                    if not any(alive):
-                        return
-                if self.tick % evaluate_every == 0 or self.tick == last:
-                    self.watcher.evaluations(self.evaluate(meta.eval_episode))
-        finally:
-            for env in envs:
-                env.close()
+    def rows(self, check: bool = False) -> Iterator[bool]:
+        """Train from table row to table row: a training that can be left and gone on with.
+
+        Yields False after each row. Yields True between two epochs: no environment is open then, and the program may be
+        saved.
+        """
+        while True:
+            envs = self._envs()
+            try:
+                yield from self._epoch(envs, check)
+            finally:
+                for env in envs:
+                    env.close()
+            if self.tick == max(self.ticks) or len(self.failures) == self.members:
+                return
+            yield True
+
+    def _epoch(self, envs: list[Env], check: bool) -> Iterator[bool]:
+        """Train in new environments until the epoch ends; yields after each table row."""
+        trackers = [Tracker(e, self.layout, self.members) for e in range(len(envs))]
+        obs = self._first_obs(envs)
+        last, end = max(self.ticks), self._epoch_end()
+        while self.tick < end:
+            self.tick += 1
+            live = [self.tick <= ticks for ticks in self.ticks]
+            actions = [agent.act(own) for agent, own in zip(self.agents, obs, strict=True)]
+            by_env = self.layout.scatter(self._env_actions(actions))
+            steps = [env.step(action) if alive else None for env, action, alive in zip(envs, by_env, live, strict=True)]
+            ended = [
+                episode
+                for tracker, step in zip(trackers, steps, strict=True)
+                if step is not None
+                for episode in tracker.add(step, self.tick)
+            ]
+            if ended:
+                self.watcher.episodes(ended)
+            if self.tick == end < last:
+                steps = [None if step is None else step.cut() for step in steps]
+            obs = self._learn(obs, actions, steps)
+            row = self.tick % self._row_every == 0 or self.tick == last
+            if check or row or self.tick == end:
+                self._look_for_failures()
+            if row:
+                alive = [m not in self.failures for m in range(self.members)]
+                self.watcher.row(self.frames, alive, [agent.drain() for agent in self.agents])
+                yield False
+                if not any(alive):
+                    return
+            if self.tick % self._evaluate_every == 0 or self.tick == last:
+                self.watcher.evaluations(self.evaluate(self.spec.meta.eval_episode))
+
+    def _epoch_end(self) -> int:
+        """The tick at which the epoch ends that begins now."""
+        following = [(self.tick // self._epoch_every + 1) * self._epoch_every, max(self.ticks)]
+        return min([*following, *(pause for pause in self._pauses if pause > self.tick)])
+
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on, between two epochs; `torch.save` can write it."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave, with the sessions that were left then."""
+        for name in STATE:
+            setattr(self, name, state[name])
 
     def evaluate(
         self,
@@ -231,7 +209,7 @@ class Program:
     def _evaluate(
         self, e: int, env: Env, layout: Layout, seeds: np.ndarray, see: Callable[[np.ndarray], None] | None
     ) -> list[Evaluation]:
-        tracker = _Tracker(e, layout, self.members)
+        tracker = Tracker(e, layout, self.members)
         first: dict[tuple[int, int], Episode] = {}
         for agent in self.agents:
             agent.begin_evaluation()
@@ -296,9 +274,7 @@ class Program:
         hypers = [[_closed(getattr(spec, kind), total) for spec in specs] for kind in ("algorithm", "memory", "net")]
         optim = getattr(specs[0].net, "optim_spec", None)
 
-        def streams(purpose: str) -> Streams:
-            return Streams([s.seeds("agent", a, purpose) for s in self.sessions], self.dtype, self.device)
-
+        streams = _StreamsOf(tuple(self.sessions), a, self.dtype, self.device)
         return kinds[0](
             Setting(
                 ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
@@ -315,19 +291,22 @@ class Program:
         return Normalizer(self.spec.env[e], self.members, shape, gamma, self.dtype, self.device)
 
     def _envs(self) -> list[Env]:
+        epoch = (self.tick,) if self.tick else ()
         return [
             make(
                 env,
-                np.array([_integers(session.seeds("env", e), copies) for session in self.sessions]),
+                np.array([_integers(session.seeds("env", e, *epoch), copies) for session in self.sessions]),
                 threads=self.spec.meta.threads,
             )
             for e, (env, copies) in enumerate(zip(self.spec.env, self.layout.copies, strict=True))
         ]
 
     def _first_obs(self, envs: list[Env]) -> list[list[torch.Tensor | None]]:
-        by_agent = self.layout.gather([self._tensor(env.reset()) for env in envs])
+        live = [self.tick < ticks for ticks in self.ticks]
+        values = [self._tensor(env.reset()) if alive else None for env, alive in zip(envs, live, strict=True)]
+        by_agent = self.layout.gather(values)
         return [
-            [normalizer.reset(x) for normalizer, x in zip(normalizers, own, strict=True)]
+            [None if x is None else normalizer.reset(x) for normalizer, x in zip(normalizers, own, strict=True)]
             for normalizers, own in zip(self.normalizers, by_agent, strict=True)
         ]
 
@@ -378,49 +357,18 @@ class Program:
                     self.watcher.failed(member, self.frames[0], self.failures[member])
 
 
-class _Tracker:
-    """Returns and lengths of the running episodes of one environment, `[M, rows]`."""
+@dataclass(frozen=True)
+class _StreamsOf:
+    """The random streams of one agent's members for each purpose."""
 
-    def __init__(self, e: int, layout: Layout, members: int):
-        self.env, self.rows = e, layout.rows[e]
-        self.total = np.zeros((members, self.rows))
-        self.length = np.zeros((members, self.rows), np.int64)
-        self.bodies = {
-            row: (place.agent, body)
-            for own in layout.places
-            for place in own
-            if place.env == e
-            for body, row in enumerate(place.rows)
-        }
+    sessions: tuple[Session, ...]
+    agent: int
+    dtype: torch.dtype
+    device: str
 
-    def add(self, step: Step, tick: int) -> list[Episode]:
-        """The episodes that this step ended, in the order of members and rows."""
-        return [episode for _, episode in self.add_rows(step, tick)]
-
-    def add_rows(self, step: Step, tick: int) -> list[tuple[int, Episode]]:
-        """Likewise, each with its row."""
-        self.total += step.reward
-        self.length += 1
-        done = step.done
-        if not done.any():
-            return []
-        ended = []
-        for m, row in zip(*(i.tolist() for i in done.nonzero()), strict=True):
-            end = "terminated" if step.terminated[m, row] else "truncated"
-            ended.append((row, self._episode(m, row, tick, end)))
-        self.total[done] = 0.0
-        self.length[done] = 0
-        return ended
-
-    def unfinished(self, tick: int) -> list[tuple[int, Episode]]:
-        """The running episode of every row, as if it were cut off now, each with its row."""
-        members, rows = self.total.shape
-        return [(row, self._episode(m, row, tick, "truncated")) for m in range(members) for row in range(rows)]
-
-    def _episode(self, m: int, row: int, tick: int, end: str) -> Episode:
-        agent, body = self.bodies[row]
-        total, length = float(self.total[m, row]), int(self.length[m, row])
-        return Episode(m, tick * self.rows, agent, self.env, body, total, length, end)
+    def __call__(self, purpose: str) -> Streams:
+        seeds = [session.seeds("agent", self.agent, purpose) for session in self.sessions]
+        return Streams(seeds, self.dtype, self.device)
 
 
 def evaluation_seeds(session: Session, env: int, copies: int) -> list[int]:

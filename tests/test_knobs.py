@@ -475,6 +475,7 @@ def test_every_key_of_bodies_changes_who_lives_where(field: str) -> None:
 
 ON_DISK: Keys = {
     "max_session": 2, "seed": 1, "log_frequency": 80, "eval_episode": 2, "eval_frequency": 120, "dtype": "float32",
+    "checkpoint_frequency": 120,
 }  # fmt: skip
 BEFORE_IT_RUNS = {"device", "threads", "max_trial"}  # tested one by one
 OF_A_SEARCH = {"search_spec", "objective", "max_member", "resources"}  # likewise, at the end of this section

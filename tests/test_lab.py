@@ -94,7 +94,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> lab.Run:
 
 def test_a_run_leaves_the_whole_layout(whole: lab.Run) -> None:
     left = {str(path.relative_to(whole.directory)) for path in whole.directory.rglob("*") if path.is_file()}
-    expected = {"spec.json", "experiment.csv"}
+    expected = {"spec.json", "run.json", "experiment.csv"}
     expected |= {
         f"trial_0/{name}" for name in ("spec.json", "sessions.json", "trial.csv", "speed.csv", "trial_graph.html")
     }

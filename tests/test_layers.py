@@ -35,12 +35,19 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric"},
-    "record": {"errors"},
-    "session": LEARNING | {"spec", "space", "env", "record"},
+    "record": {"errors", "table"},
+    "watch": {"space", "env"},
+    "session": LEARNING | {"spec", "space", "env", "record", "watch"},
     "analysis": {"record", "errors", "metric"},
-    "search": LEARNING | {"spec", "space", "env", "session", "record", "analysis", "display"},
+    "table": BASE,
+    "lock": BASE,
+    "checkpoint": {"session"} | BASE,
+    "search": LEARNING
+    | {"spec", "space", "env", "session", "record", "analysis", "display", "checkpoint", "lock", "table"},
     "display": {"errors"},
-    "lab": LEARNING | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display"},
+    "lab": LEARNING
+    | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
+    | {"lock", "table"},
     "cli": LEARNING | {"spec", "space", "env", "session", "record", "analysis", "search", "display", "lab"},
     "__main__": {"cli"},
 }

@@ -19,10 +19,11 @@ from pydantic import BaseModel
 from slmx.algorithm import ALGORITHMS
 from slmx.member.hyper import Hyper, varies
 from slmx.member.schedule import Schedule
-from slmx.session import Episode, Evaluation, Program, Session
+from slmx.session import Program, Session
 from slmx.spec.dump import dump, with_settings
 from slmx.spec.model import Spec
 from slmx.spec.registry import REGISTRIES
+from slmx.watch import Episode, Evaluation
 from tests.programs import Keys, parameters, spec
 
 M, BODIES = 16, 2

@@ -33,6 +33,10 @@ class Step:
         """Where an episode ended, either way: bool `[M, B]`."""
         return self.terminated | self.truncated
 
+    def cut(self) -> Step:
+        """The same with every running episode cut off."""
+        return Step(self.next_obs, self.next_obs, self.reward, self.terminated, ~self.terminated)
+
     def map(self, convert: Callable[[Any], Any]) -> Step:
         """Every array converted (to tensors, to a device); `obs` stays the same object as `next_obs` where it was."""
         next_obs = convert(self.next_obs)

@@ -73,6 +73,9 @@ class MetaSpec(Model):
     log_frequency: Int | None = Field(None, ge=1, description="frames per table row; by default max_frame / 100")
     eval_episode: Int = Field(20, ge=1, description="greedy episodes of an evaluation")
     eval_frequency: Int | None = Field(None, ge=1, description="frames between evaluations; by default only at the end")
+    checkpoint_frequency: Int | None = Field(
+        500_000, ge=1, description="frames between checkpoints: environments begin anew at each; null: none"
+    )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where to compute")
     dtype: Literal["float32", "float64"] = Field("float32", description="the precision of the learning")
     threads: Int = Field(1, ge=1, description="torch threads of a program")

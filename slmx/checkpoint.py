@@ -1,0 +1,95 @@
+"""A program on disk between two epochs: written whole, and read whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from slmx.errors import SlmxError
+from slmx.lazy import torch
+from slmx.session import Program
+
+DIGEST = hashlib.sha256().digest_size
+
+
+class Recording(Protocol):
+    """Whoever writes a program's tables."""
+
+    def state(self) -> Any: ...
+
+
+R = TypeVar("R", bound=Recording)
+
+
+def place(run: Path, trial: int) -> Path:
+    """Where the checkpoint lies of the program whose first trial this is."""
+    return run / "checkpoint" / f"program_{trial}.pt"
+
+
+def save(path: Path, program: Program, recording: Recording) -> None:
+    """Save a program between two epochs, and its tables; `resume` finds this checkpoint or the one before it."""
+    content = io.BytesIO()
+    torch.save({"began": program.began, "program": program.state(), "record": recording.state()}, content)
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content.getbuffer())
+        file.write(hashlib.sha256(content.getbuffer()).digest())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(path.parent)
+
+
+def resume(path: Path, program: Program, record: Callable[[Any], R]) -> R:
+    """Let a program go on from its checkpoint; or begin, where there is none that is whole and its own.
+
+    `record(left)` makes its recording, which goes on from what an earlier one's `state` gave, or is new (None); it may
+    raise SlmxError where the tables are not what they were. Returns the recording.
+    """
+    left = _load(path)
+    if left is not None and left["began"] == program.began:
+        try:
+            recording = record(left["record"])
+        except SlmxError:  # then all of it is trained again, and comes out the same
+            return record(None)
+        program.restore(left["program"])
+        return recording
+    return record(None)
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    """What `save` wrote; None where there is nothing whole, or nothing that this version of the code can take over."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
+        return None
+    try:
+        return torch.load(io.BytesIO(content[:-DIGEST]), weights_only=False)
+    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError):
+        return None
+
+
+def remove(path: Path) -> None:
+    """Forget a checkpoint, and the folder when it was the last."""
+    path.unlink(missing_ok=True)
+    try:
+        path.parent.rmdir()
+    except OSError:  # there are others, or there was none
+        return
+
+
+def _sync(directory: Path) -> None:
+    """Wait until the disk has the names in a directory."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
