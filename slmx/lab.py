@@ -15,7 +15,7 @@ import numpy as np
 from slmx.errors import SlmxError, SpecError
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import Recorder, make_directory, read_state, write_json, write_spec, write_state
+from slmx.record import Recorder, make_directory, read_facts, write_json, write_spec, write_state
 from slmx.spec.dump import dump
 from slmx.table import written
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from slmx.display import Display
     from slmx.env.base import Spaces
     from slmx.search.display import SearchDisplay
+    from slmx.search.search import Search
     from slmx.session import Program, Session
     from slmx.spec.model import EnvSpec, Spec
     from slmx.watch import Evaluation
@@ -76,25 +77,30 @@ def train(
     return _train(directory, program, display, graphs, check)
 
 
-def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> Run | None:
+def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> Run | SearchRun | None:
     """Go on with a run that was killed or stopped, as if it had not been; None where it had come to its end.
 
     SlmxError where the directory is not of a run, or the run is under way.
     """
-    from slmx.analysis.files import TrialFiles
+    from slmx.analysis.files import read_record
     from slmx.display import Display
+    from slmx.env import describe
+    from slmx.search.display import SearchDisplay
     from slmx.session import Program
     from slmx.spec.dump import restore
 
-    _, state = read_state(directory)
+    facts = read_facts(directory)
+    mode, state = facts.pop("mode"), facts.pop("state")
     if state in ENDED:
         return None
-    record = TrialFiles(directory / "trial_0").record
-    program = Program(_sessions(restore(record["spec"])))
-    if (backends := [spaces.backend for spaces in program.spaces]) != record["backend"]:
+    record = read_record(directory)
+    spec = restore(record["spec"])
+    if (backends := [describe(env).backend for env in spec.env]) != record["backend"]:
         here, there = ", ".join(backends), ", ".join(record["backend"])
         raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
-    return _train(directory, program, Display(quiet), graphs, check=False)
+    if mode == "search":
+        return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs)
+    return _train(directory, Program(_sessions(spec)), Display(quiet), graphs, check=False)
 
 
 def _sessions(spec: Spec) -> list[Session]:
@@ -165,12 +171,17 @@ def search(
 
     Ctrl-C ends the search and keeps what there is.
     """
-    from slmx.analysis.analyze import analyze, searched_paths
-    from slmx.analysis.files import TrialFiles
-    from slmx.analysis.objective import objective_of, ranked, short_names
+    from slmx.search.display import SearchDisplay
+
+    return _search(spec, lambda: make_directory(data, spec.name), {}, display or SearchDisplay(quiet), graphs)
+
+
+def _search(
+    spec: Spec, place: Callable[[], Path], facts: dict[str, Any], display: SearchDisplay, graphs: bool
+) -> SearchRun:
+    """Search in the directory that `place` makes or names; `facts`: what run.json says there of an earlier process."""
     from slmx.env import describe
     from slmx.search import on_tune
-    from slmx.search.display import SearchDisplay
     from slmx.search.plan import Plan
     from slmx.search.search import Search
     from slmx.search.size import settings_a_program
@@ -186,22 +197,43 @@ def search(
     judge(spec, fitness)
     kind = REGISTRIES["search_spec"].find(meta.search_spec.name)
     searcher = kind(meta.search_spec, space, meta.max_trial, meta.seed, meta.objective.mode)
-    display = display or SearchDisplay(quiet)
     with on_tune.local_ray() as folder:
         workers = on_tune.workers(meta.resources)
-        size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
+        facts = facts or {
+            "workers": workers, "settings": settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
+        }  # fmt: skip
         backends = [own.backend for own in spaces]
-        directory = make_directory(data, spec.name)
-        write_spec(directory, dump(spec), backends, fitness)
-        running = Search(spec, directory, Plan(spec, searcher, size), backends, fitness)
-        display.begin(running, meta.search_spec.name, size, workers)
-        interrupted = False
-        try:
-            interrupted = on_tune.run(running, meta.resources, workers, folder, lambda: display.progress(running))
-        except KeyboardInterrupt:
-            interrupted = True
-        finally:
-            display.end(running, interrupted)
+        directory = place()
+        if not (directory / "spec.json").exists():
+            write_spec(directory, dump(spec), backends, fitness)
+        with owning(directory):
+            write_state(directory, "search", "RUNNING", **facts)
+            plan = Plan(spec, searcher, facts["settings"])
+            running = Search(spec, directory, plan, backends, fitness, facts["workers"])
+            display.begin(running, meta.search_spec.name, facts["settings"], workers)
+            interrupted = complete = False
+            try:
+                interrupted = on_tune.run(running, meta.resources, workers, folder, lambda: display.progress(running))
+                complete = not interrupted
+            except KeyboardInterrupt:
+                interrupted = True
+            finally:
+                if not complete:
+                    write_state(directory, "search", "STOPPED", **facts)
+                display.end(running, interrupted)
+            run = _report(running, display, interrupted, graphs)
+            if complete:
+                write_state(directory, "search", "FAILED" if run.failed else "DONE", **facts)
+            return run
+
+
+def _report(running: Search, display: SearchDisplay, interrupted: bool, graphs: bool) -> SearchRun:
+    """Tables, graphs and the best spec of a search that came to its end or was interrupted."""
+    from slmx.analysis.analyze import analyze, searched_paths
+    from slmx.analysis.files import TrialFiles
+    from slmx.analysis.objective import objective_of, ranked, short_names
+
+    directory, name = running.directory, running.spec.name
     table = analyze(directory, graphs=graphs)
     trials = [TrialFiles(directory / f"trial_{number}") for number in table["trial"]]
     best = ranked(table, objective_of(trials[0]).sign)
@@ -209,7 +241,7 @@ def search(
     if len(best):
         saved = directory / "best_spec.json"
         raw = TrialFiles(directory / f"trial_{best['trial'].iloc[0]}").record["spec"]
-        write_json(saved, {f"{spec.name}_best": {key: value for key, value in raw.items() if key != "name"}})
+        write_json(saved, {f"{name}_best": {key: value for key, value in raw.items() if key != "name"}})
     display.results(best, short_names(searched_paths(trials)), running, saved)
     return SearchRun(directory, table, saved, interrupted)
 

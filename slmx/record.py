@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import subprocess
 import time
@@ -47,24 +48,36 @@ def make_directory(data: Path, name: str) -> Path:
     raise SlmxError(f"cannot find a free name for {name}_{stamp} in {data}")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole: readers see the old one or the new one."""
+def write_json(path: Path, value: Any, sync: bool = False) -> None:
+    """Write a JSON file whole: readers see the old one or the new one. `sync`: wait until the disk has it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    with temporary.open("w") as file:
+        file.write(json.dumps(value, indent=2) + "\n")
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
 
 
-def write_state(directory: Path, mode: str, state: str) -> None:
-    """Say in run.json how far a run is: RUNNING, DONE, STOPPED (by whoever ran it) or FAILED."""
-    write_json(directory / "run.json", {"mode": mode, "state": state})
+def write_state(directory: Path, mode: str, state: str, **facts: Any) -> None:
+    """Say in run.json how far a run is: RUNNING, DONE, STOPPED (by whoever ran it) or FAILED.
+
+    `facts`: what else whoever resumes it must know.
+    """
+    write_json(directory / "run.json", {"mode": mode, "state": state, **facts}, sync=True)
 
 
 def read_state(directory: Path) -> tuple[str, str]:
     """The mode of a run and how far it is. SlmxError where it is no run's directory."""
-    path = directory / "run.json"
+    known = read_facts(directory)
+    return known["mode"], known["state"]
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """All that run.json says. SlmxError where it is no run's directory."""
     try:
-        known = json.loads(path.read_text())
-        return known["mode"], known["state"]
+        known = json.loads((directory / "run.json").read_text())
+        return known | {"mode": str(known["mode"]), "state": str(known["state"])}
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise SlmxError(f"{directory}: not the directory of a run: its run.json is missing or broken") from error
 

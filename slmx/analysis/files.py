@@ -58,11 +58,7 @@ class TrialFiles:
     @cached_property
     def record(self) -> dict[str, Any]:
         """The resolved spec with versions, seeds and fitness standards."""
-        path = self.directory / "spec.json"
-        record = read_json(path)
-        if not (isinstance(record, dict) and isinstance(record.get("spec"), dict)):
-            raise SlmxError(f"{path}: not what a run writes")
-        return record
+        return read_record(self.directory)
 
     @cached_property
     def setting(self) -> dict[str, Any] | None:
@@ -128,6 +124,15 @@ class TrialFiles:
         if session.state != "DONE" and (not path.exists() or not path.stat().st_size):
             return pd.DataFrame(columns=list(columns))
         return read_table(path, columns)
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """The spec.json of a run or a trial; SlmxError where it is missing or broken."""
+    path = directory / "spec.json"
+    record = read_json(path)
+    if not (isinstance(record, dict) and isinstance(record.get("spec"), dict)):
+        raise SlmxError(f"{path}: not what a run writes")
+    return record
 
 
 def newest(data: Path) -> Path:

@@ -98,6 +98,8 @@ class SearchDisplay:
         for reason, trials in list(reasons.items())[:REASONS]:
             which = ", ".join(map(str, sorted(trials)[:8])) + (" ..." if len(trials) > 8 else "")
             self.console.print(Text(f"{counted(len(trials), 'trial')} FAILED ({which}): {reason}"))
+        if not search.finished:
+            self.console.print(Text(f"to go on: slmx resume {search.directory}"))
         for suffix in (".png", ".html"):
             if (picture := search.directory / f"experiment_graph{suffix}").exists():
                 self.console.print(Text(f"graph: {picture}"))

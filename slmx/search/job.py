@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slmx import checkpoint
+from slmx.lock import join
 from slmx.record import Records
+from slmx.search.journal import Ended, read_ended, write_ended
 
 SLICE_SECONDS = 0.5  # of training between two signs of life
 
@@ -28,32 +31,26 @@ class Order:
     path: list[str]
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How one trial ended: `score` is None unless it is DONE."""
-
-    trial: int
-    state: str
-    reason: str = ""
-    score: float | None = None
-
-
 class Job:
     """Trains the trials of an order as one program; each records itself in its own directory.
 
-    Where a program of several trials breaks, its halves are trained one after the other, and so on: a setting that
-    breaks its program fails alone, and one that needs too much memory gets it.
+    It is saved between two epochs, and goes on from there when the same order comes again. Where a program of several
+    trials breaks, its halves are trained one after the other, and so on: a setting that breaks its program fails alone,
+    and one that needs too much memory gets it.
     """
 
     def __init__(self, order: Order):
         self.run, self.path = Path(order.directory), order.path
         self.over = False
-        self._waiting = [order.trials]
+        self._lock = join(self.run)
+        known = read_ended(self.run)
+        self._ended = [known[trial] for trial, _ in order.trials if trial in known]
+        left = [(trial, spec) for trial, spec in order.trials if trial not in known]
+        self._waiting = [left] if left else []
         self._trials: list[tuple[int, dict[str, Any]]] = []
-        self._rows: Iterator[None] | None = None
+        self._rows: Iterator[bool] | None = None
         self._program: Any = None
         self._records: Records | None = None
-        self._ended: list[Ended] = []
         self._frames = 0  # of programs that are over
 
     def advance(self) -> list[Ended] | None:
@@ -63,21 +60,24 @@ class Job:
         """
         try:
             if self._rows is None:
+                if not self._waiting:  # an earlier worker died when all was done but said
+                    return self._end()
                 self._trials = self._waiting.pop(0)
                 self._rows = self._begin()
+            assert self._records is not None
             until = time.perf_counter() + SLICE_SECONDS
-            for _ in self._rows:
+            for epoch_ends in self._rows:
+                if epoch_ends:
+                    checkpoint.save(self._place, self._program, self._records)
                 if time.perf_counter() >= until:
                     return None
-            assert self._records is not None
             self._records.close(self._program, finished=True)
-            self._ended += [self._judge(trial) for trial, _ in self._trials]
+            self._keep([self._judge(trial) for trial, _ in self._trials])
         except Exception as error:
             self._break(error)
         self._frames = self.progress["frames"]
         self._rows = self._program = self._records = None
-        self.over = not self._waiting
-        return sorted(self._ended, key=lambda ended: ended.trial) if self.over else None
+        return None if self._waiting else self._end()
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -90,15 +90,29 @@ class Job:
 
     def stop(self) -> None:
         """Leave the training where it is: models and states are saved as those of stopped sessions."""
-        if self._rows is None:
-            return
+        if self._rows is not None:
+            self._leave()
+        self._lock.close()
+
+    def _leave(self) -> None:
+        assert self._rows is not None
         self.over = True
         self._rows.close()  # type: ignore[attr-defined]  # it is a generator, and closes its environments
         assert self._records is not None
         self._records.close(self._program, finished=False)
         self._rows = None
 
-    def _begin(self) -> Iterator[None]:
+    def _end(self) -> list[Ended]:
+        self.over = True
+        self._lock.close()
+        return sorted(self._ended, key=lambda ended: ended.trial)
+
+    @property
+    def _place(self) -> Path:
+        """Where the checkpoint of the program lies."""
+        return checkpoint.place(self.run, self._trials[0][0])
+
+    def _begin(self) -> Iterator[bool]:
         sys.path += [place for place in self.path if place not in sys.path]
         from slmx.session import Program, Session
         from slmx.spec.dump import restore
@@ -107,10 +121,17 @@ class Job:
         for trial, raw in self._trials:
             spec = restore(raw)
             sessions += [Session(spec, trial, index) for index in range(spec.meta.max_session)]
-        self._records = Records(self.run, sessions)
-        self._program = Program(sessions, self._records)
-        self._records.open_ports(self._program)
-        return self._program.rows()
+        self._program = program = Program(sessions)
+        record = lambda left: Records(self.run, sessions, left)
+        self._records = program.watcher = checkpoint.resume(self._place, program, record)
+        self._records.open_ports(program)
+        return program.rows()
+
+    def _keep(self, ended: list[Ended]) -> None:
+        """What trials came to that were trained together is on the disk before it is believed."""
+        write_ended(self.run, ended)
+        checkpoint.remove(self._place)
+        self._ended += ended
 
     def _judge(self, number: int) -> Ended:
         from slmx.analysis.analyze import analyze_trial
@@ -127,6 +148,7 @@ class Job:
         if len(self._trials) > 1:
             middle = len(self._trials) // 2
             self._waiting = [self._trials[:middle], self._trials[middle:], *self._waiting]
+            checkpoint.remove(self._place)
             return
         ((trial, _),) = self._trials
         where = traceback.extract_tb(error.__traceback__)[-1]
@@ -134,4 +156,4 @@ class Job:
         (self.run / f"trial_{trial}" / "error.txt").write_text("".join(traceback.format_exception(error)))
         if self._records is not None:
             self._records.fail_all(reason)
-        self._ended.append(Ended(trial, "FAILED", reason))
+        self._keep([Ended(trial, "FAILED", reason)])

@@ -1,29 +1,66 @@
-"""The journal of a search: a line for each setting that was asked for and for each trial that ended."""
+"""What a search writes down: a log of what happened, and, as the truth that it is resumed from, how trials ended."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from slmx.errors import SlmxError
+from slmx.record import write_json
 
 NAME = "journal.jsonl"
+ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one trial ended: `score` is None unless it is DONE."""
+
+    trial: int
+    state: str
+    reason: str = ""
+    score: float | None = None
+
+
+def write_ended(run: Path, ended: Iterable[Ended]) -> None:
+    """Keep how trials ended that were trained together: of all of them, or of none."""
+    ended = sorted(ended, key=lambda own: own.trial)
+    path = run / ENDED / f"program_{ended[0].trial}.json"
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, [asdict(own) for own in ended], sync=True)
+
+
+def read_ended(run: Path) -> dict[int, Ended]:
+    """How trials ended, by number. What cannot be read has not ended, and will be trained again."""
+    found: dict[int, Ended] = {}
+    for path in sorted((run / ENDED).glob("program_*.json")):
+        try:
+            found |= {own["trial"]: Ended(**own) for own in json.loads(path.read_text())}
+        except (OSError, json.JSONDecodeError, TypeError, KeyError):
+            continue
+    return found
 
 
 class Journal:
-    """Appends lines to `journal.jsonl`; each is on its way to the disk before it is believed."""
+    """Appends lines to `journal.jsonl`, for whoever wants to know what happened; nothing depends on them."""
 
     def __init__(self, directory: Path):
         self.path = directory / NAME
+
+    def resumed(self) -> None:
+        """Another process goes on from here."""
+        self._append({"event": "resumed"})
 
     def asked(self, trial: int, setting: dict[str, Any]) -> None:
         """A setting became a trial."""
         self._append({"event": "asked", "trial": trial, "setting": setting})
 
-    def ended(self, trial: int, state: str, reason: str = "", score: float | None = None) -> None:
-        """A trial ended: DONE with its score, FAILED or STOPPED with the reason."""
-        self._append({"event": "ended", "trial": trial, "state": state, "reason": reason, "score": score})
+    def ended(self, ended: Ended) -> None:
+        """A trial ended: DONE with its score, or otherwise, with the reason."""
+        self._append({"event": "ended", **asdict(ended)})
 
     def _append(self, line: dict[str, Any]) -> None:
         try:
@@ -31,13 +68,3 @@ class Journal:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise SlmxError(f"cannot write {self.path}: {error.strerror}") from error
-
-
-def read_journal(directory: Path) -> list[dict[str, Any]]:
-    """All whole lines of a journal, in order; a last line that was cut off by the end of its writer is left out."""
-    path = directory / NAME
-    lines = path.read_text().split("\n")
-    try:
-        return [json.loads(line) for line in lines[:-1]]
-    except json.JSONDecodeError as error:
-        raise SlmxError(f"{path}: not a journal: {error}") from None

@@ -24,7 +24,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from slmx.errors import SpecError
-from slmx.search.job import Ended, Job, Order
+from slmx.search.job import Job, Order
+from slmx.search.journal import Ended
 
 if TYPE_CHECKING:
     from slmx.search.search import Search
@@ -77,7 +78,9 @@ class Programs(Searcher):
     def suggest(self, trial_id: str) -> Any:
         order = self.search.order(trial_id)
         self.show()
-        return Searcher.FINISHED if order is None else asdict(order)
+        if order is not None:
+            return asdict(order)
+        return Searcher.FINISHED if self.search.plan.exhausted else None  # None: to be asked again later
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         if trial_id in self.search.running:

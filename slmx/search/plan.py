@@ -29,8 +29,9 @@ class Trial:
 class Plan:
     """Asks a searcher for settings and groups them by equal static part into programs of at most `size` trials.
 
-    A searcher that does not learn is asked for everything at once, so that programs are always the same ones; one that
-    learns is asked for `size` settings whenever nothing waits. Trial 0 is the spec as it stands.
+    A searcher that does not learn is asked for everything at once; one that learns is asked for `size` settings
+    whenever nothing waits. So programs are always the same ones, where `tell` comes between the same calls of `next`.
+    Trial 0 is the spec as it stands.
     """
 
     spec: Spec
@@ -50,6 +51,11 @@ class Plan:
     def exhausted(self) -> bool:
         """Whether every trial was handed out."""
         return self.asked == self.total and not self.waiting
+
+    @property
+    def asks(self) -> bool:
+        """Whether a searcher that learns will be asked for the next program."""
+        return self.searcher.learns and not self.waiting and self.asked < self.total
 
     def next(self) -> list[Trial]:
         """The trials of the next program; none where all are handed out."""

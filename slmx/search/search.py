@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmx.errors import SlmxError
 from slmx.record import settle, write_json, write_spec
-from slmx.search.job import Ended, Order
-from slmx.search.journal import Journal
+from slmx.search.job import Order
+from slmx.search.journal import Ended, Journal, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
 from slmx.spec.dump import dump
 
@@ -32,6 +34,13 @@ class Running:
 class Search:
     """The state of a search.
 
+    Programs are numbered in the order in which they are asked for. A searcher that learns is told their results in that
+    order: before program p is asked for, those of programs up to p - `lag`, and of no other. With `lag` programs at
+    once that is hardly ever waited for, and the search repeats, whichever program is the quicker.
+
+    What has ended is read from the directory, so a search that was left goes on: its trials are asked for again, and
+    those that have ended are not trained again.
+
     `backends` and `fitness` are what every trial's spec.json says of its environments.
     """
 
@@ -40,19 +49,25 @@ class Search:
     plan: Plan
     backends: list[str]
     fitness: dict[str, Any]
+    lag: int = 1
     running: dict[str, Running] = field(default_factory=dict)
     ended: dict[int, Ended] = field(default_factory=dict)
     best: tuple[float, Trial] | None = None
     frames_done: int = 0
     journal: Journal = field(init=False)
+    _programs: list[list[Trial]] = field(default_factory=list)
+    _told: int = 0  # programs of which the searcher has heard
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.directory)
+        self._known = read_ended(self.directory)
+        if self.journal.path.exists():
+            self.journal.resumed()
 
     @property
     def finished(self) -> bool:
         """Whether every trial came to its end."""
-        return self.plan.exhausted and not self.running and not self.plan.misfits
+        return sum(ended.state != "STOPPED" for ended in self.ended.values()) == self.plan.total
 
     @property
     def frames(self) -> int:
@@ -69,22 +84,41 @@ class Search:
         return sum(ended.state == state for ended in self.ended.values())
 
     def order(self, program: str) -> Order | None:
-        """What the next program is to train, its trials' directories made; None where there is nothing left."""
-        trials = self.plan.next()
-        for misfit in self.plan.misfits:
-            self._found(misfit, self.spec)
-            self._end(misfit, Ended(misfit.number, "FAILED", misfit.reason))
-        self.plan.misfits = []
-        if not trials:
-            return None
-        specs = []
-        for trial in trials:
-            assert trial.spec is not None
-            self._found(trial, trial.spec)
-            specs.append((trial.number, dump(trial.spec)))
+        """What the next program is to train, its trials' directories made.
+
+        None where there is nothing left, or (then the plan is not exhausted) nothing before another program has ended.
+        """
+        while True:
+            if self.plan.asks and not self._tell(max(0, len(self._programs) - self.lag + 1)):
+                return None
+            trials = self.plan.next()
+            for misfit in self.plan.misfits:
+                self._found(misfit, self.spec)
+                self._end(misfit, Ended(misfit.number, "FAILED", misfit.reason))
+                self.plan.tell(misfit, None)
+            self.plan.misfits = []
+            if not trials:
+                return None
+            self._programs.append(trials)
+            specs = [(trial.number, self._found(trial, trial.spec)) for trial in trials if trial.spec is not None]
+            if not all(trial.number in self._known for trial in trials):
+                break
+            for trial in trials:
+                self._end(trial, self._known[trial.number])
+                self.frames_done += frames_of(trial.spec or self.spec)
         self.running[program] = Running(trials, sum(frames_of(trial.spec) for trial in trials if trial.spec))
         path = [str(Path(place).resolve()) for place in sys.path]
         return Order(str(self.directory.resolve()), specs, path)
+
+    def _tell(self, count: int) -> bool:
+        """Tell the searcher how the first `count` programs ended, in their order; False where one has not."""
+        for trials in self._programs[self._told : count]:
+            if not all(trial.number in self.ended for trial in trials):
+                return False
+            for trial in trials:
+                self.plan.tell(trial, self.ended[trial.number].score)
+            self._told += 1
+        return True
 
     def hear(self, program: str, progress: Mapping[str, Any]) -> None:
         """How far a program is."""
@@ -101,6 +135,7 @@ class Search:
 
     def lose(self, program: str, reason: str) -> None:
         """A program's worker died: its trials failed."""
+        write_ended(self.directory, [Ended(trial.number, "FAILED", reason) for trial in self.running[program].trials])
         self._drop(program, "FAILED", reason)
 
     def stop(self) -> None:
@@ -114,24 +149,32 @@ class Search:
         for trial in running.trials:
             self._end(trial, Ended(trial.number, state, reason))
 
-    def _found(self, trial: Trial, spec: Spec) -> None:
-        """The directory of a trial, with its setting and spec, and its line in the journal."""
+    def _found(self, trial: Trial, spec: Spec) -> dict[str, Any]:
+        """Make the directory of a trial, with its setting and spec, which is returned as plain data.
+
+        SlmxError where another setting lies there already.
+        """
         directory = self.directory / f"trial_{trial.number}"
-        directory.mkdir()
         setting = {d.path: trial.setting.get(d.path, value_at(spec, d.path)) for d in self.plan.searcher.space.domains}
         if not trial.number:
             trial.setting = {path: value for path, value in setting.items() if value is not None}
-        write_json(directory / "setting.json", setting)
-        write_spec(directory, dump(spec), self.backends, self.fitness)
+        raw, path = dump(spec), directory / "setting.json"
+        if path.exists():
+            if json.loads(path.read_text()) != json.loads(json.dumps(setting)):
+                raise SlmxError(f"{path}: asked again, the searcher gives another setting; its version may be another")
+            return raw
+        directory.mkdir(exist_ok=True)
+        write_spec(directory, raw, self.backends, self.fitness)
+        write_json(path, setting)
         self.journal.asked(trial.number, setting)
+        return raw
 
     def _end(self, trial: Trial, ended: Ended) -> None:
         meta = self.spec.meta
         settle(self.directory / f"trial_{trial.number}", meta.max_session, meta.seed, ended.state, ended.reason)
         self.ended[trial.number] = ended
-        self.journal.ended(trial.number, ended.state, ended.reason, ended.score)
-        if ended.state != "STOPPED":
-            self.plan.tell(trial, ended.score)
+        if trial.number not in self._known:
+            self.journal.ended(ended)
         if ended.score is not None:
             sign = 1 if meta.objective.mode == "max" else -1
             if self.best is None or sign * ended.score > sign * self.best[0]:

@@ -12,7 +12,8 @@ from slmx.algorithm.base import Algorithm
 from slmx.algorithm.ppo import PPO
 from slmx.record import write_json, write_spec
 from slmx.search import job
-from slmx.search.job import Ended, Job, Order
+from slmx.search.job import Job, Order
+from slmx.search.journal import Ended
 from slmx.spec.dump import dump
 from tests.search.specs import AGENT, spec_of
 

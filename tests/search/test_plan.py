@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from slmx.errors import SlmxError
 from slmx.search.base import Searcher
-from slmx.search.journal import NAME, Journal, read_journal
+from slmx.search.journal import Ended, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
 from slmx.search.random import RandomSearcher
 from slmx.search.size import LARGEST, member_bytes, member_weights, room, settings_a_program
@@ -131,21 +130,12 @@ def test_what_a_search_cannot_do_is_a_spec_error_of_searches_alone(meta: Keys, m
     assert not problems(spec_of({}, meta=meta))
 
 
-def test_a_journal_keeps_what_was_asked_and_how_it_ended(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.asked(0, {"gamma": 0.9})
-    journal.ended(0, "DONE", score=1.5)
-    Journal(tmp_path).ended(1, "FAILED", "too steep")
-    lines = [
-        {"event": "asked", "trial": 0, "setting": {"gamma": 0.9}},
-        {"event": "ended", "trial": 0, "state": "DONE", "reason": "", "score": 1.5},
-        {"event": "ended", "trial": 1, "state": "FAILED", "reason": "too steep", "score": None},
-    ]
-    assert read_journal(tmp_path) == lines
-    with (tmp_path / NAME).open("a") as file:
-        file.write('{"event": "ask')
-    assert read_journal(tmp_path) == lines, "a line that was cut off is not there yet"
-    with (tmp_path / NAME).open("a") as file:
-        file.write("\n")
-    with pytest.raises(SlmxError, match="not a journal"):
-        read_journal(tmp_path)
+def test_what_ended_is_kept_of_whole_programs(tmp_path: Path) -> None:
+    first = [Ended(0, "DONE", score=1.5), Ended(2, "FAILED", "too steep")]
+    write_ended(tmp_path, first)
+    write_ended(tmp_path, [Ended(1, "DONE", score=-1.0)])
+    assert read_ended(tmp_path) == {0: first[0], 1: Ended(1, "DONE", score=-1.0), 2: first[1]}
+    broken = tmp_path / "ended" / "program_0.json"
+    for content in ("", broken.read_text()[:50], "[]", '{"a": 1}', '[{"trial": 0}]', "[1]"):
+        broken.write_text(content)
+        assert set(read_ended(tmp_path)) == {1}, "what cannot be read has not ended"

@@ -20,7 +20,6 @@ from slmx.analysis.analyze import analyze
 from slmx.errors import SpecError
 from slmx.record import Records
 from slmx.search import on_tune
-from slmx.search.journal import read_journal
 from slmx.session import Program, Session
 from slmx.spec.check import check_one
 from slmx.spec.dump import with_settings
@@ -50,6 +49,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> lab.SearchRun:
     return search(tmp_path_factory.mktemp("whole"), graphs=True)
 
 
+def journal_of(directory: Path) -> list[Keys]:
+    return [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
+
+
 def setting(run: lab.SearchRun, trial: int) -> Keys:
     return json.loads((run.directory / f"trial_{trial}" / "setting.json").read_text())
 
@@ -57,7 +60,16 @@ def setting(run: lab.SearchRun, trial: int) -> Keys:
 def test_a_search_leaves_its_record(whole: lab.SearchRun) -> None:
     left = {path.name for path in whole.directory.iterdir()} - {"experiment_graph.png"}
     assert left == {
-        *("spec.json", "experiment.csv", "experiment_graph.html", "journal.jsonl", "best_spec.json", "plotly.min.js"),
+        *(
+            "spec.json",
+            "run.json",
+            "ended",
+            "experiment.csv",
+            "experiment_graph.html",
+            "journal.jsonl",
+            "best_spec.json",
+            "plotly.min.js",
+        ),
         *(f"trial_{t}" for t in range(4)),
     }
     for trial in range(4):
@@ -76,7 +88,7 @@ def test_trial_0_is_the_spec_s_own_setting(whole: lab.SearchRun) -> None:
 
 
 def test_the_journal_tells_the_whole_search(whole: lab.SearchRun) -> None:
-    lines = read_journal(whole.directory)
+    lines = journal_of(whole.directory)
     asked = {line["trial"]: line["setting"] for line in lines if line["event"] == "asked"}
     assert asked == {trial: setting(whole, trial) for trial in range(4)}
     ended = {line["trial"]: line for line in lines if line["event"] == "ended"}
@@ -132,7 +144,7 @@ def test_a_setting_that_makes_nan_is_failed_and_never_best(tmp_path: Path) -> No
     assert (run.table["objective"].dropna() < 0).all() and run.best is not None
     lr = check_one(run.best).agent[0].net.optim_spec.lr  # type: ignore[union-attr]
     assert lr in (0.01, 0.001)
-    (failed,) = (line for line in read_journal(run.directory) if line.get("state") == "FAILED")
+    (failed,) = (line for line in journal_of(run.directory) if line.get("state") == "FAILED")
     assert failed["trial"] == 1 and "not a finite number" in failed["reason"] and failed["score"] is None
 
 
@@ -246,12 +258,13 @@ def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130 and "interrupted after" in out and not err
+    assert "to go on: slmx resume" in out
     directory = rows[0].parents[1]
     table = pd.read_csv(directory / "experiment.csv")
     assert len(table) and set(table["state"]) == {"STOPPED"} and table["objective"].isna().all()
     states = json.loads((rows[0].parent / "sessions.json").read_text())
     assert [state["state"] for state in states] == ["STOPPED", "STOPPED"] and states[0]["frame"] > 0
     assert len(pd.read_csv(rows[0])) > 2 and (rows[0].parent / "model/session_1.safetensors").exists()
-    ended = [line for line in read_journal(directory) if line["event"] == "ended"]
+    ended = [line for line in journal_of(directory) if line["event"] == "ended"]
     assert {line["state"] for line in ended} == {"STOPPED"} and len(ended) == len(table)
     assert not (directory / "best_spec.json").exists()
