@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +20,14 @@ from slmx.env.base import Env, Spaces, Step
 from slmx.env.normalize import Normalizer
 from slmx.errors import SpecError
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 from slmx.member.hyper import Hyper, NamedHyper
 from slmx.member.optim import Optimizer
 from slmx.member.schedule import Schedule
 from slmx.member.streams import Streams, seed_sequence
 from slmx.net.port import Port
 from slmx.space import Layout, resolve
+from slmx.spec.dump import static
 from slmx.spec.registry import REGISTRIES
 from slmx.watch import Episode, Evaluation, Silence, Tracker, Watcher
 
@@ -265,30 +267,82 @@ class Program:
                 prefix = f"agent.{a}.normalizer.{p}."
                 normalizer.load({k.removeprefix(prefix): v for k, v in stacked.items() if k.startswith(prefix)})
 
-    def _agent(self, a: int) -> Algorithm:
-        specs = [session.spec.agent[a] for session in self.sessions]
-        places = self.layout.places[a]
-        total = sum(len(place.rows) * self.ticks[place.env] for place in places)
-        ports = [_port(self.spaces[place.env], len(place.rows)) for place in places]
-        kinds = [_component(specs[0], kind) for kind in ("algorithm", "memory", "net")]
-        hypers = [[_closed(getattr(spec, kind), total) for spec in specs] for kind in ("algorithm", "memory", "net")]
-        optim = getattr(specs[0].net, "optim_spec", None)
+    def keep(self, index: Sequence[int]) -> None:
+        """Only the members `index` go on, in that order, and learn what they would have learned in any company.
 
-        streams = _StreamsOf(tuple(self.sessions), a, self.dtype, self.device)
+        As `clone` and `retune`, between two epochs alone. IndexError, ValueError: these are no members.
+        """
+        index = list(index)
+        if not index or len(set(index)) < len(index):
+            raise ValueError(f"need some members, each once, not {index}")
+        self.failures = {new: self.failures[old] for new, old in enumerate(index) if old in self.failures}
+        for part in self._parts():
+            part.keep(index)
+        self.retune([self.sessions[i] for i in index])
+
+    def clone(self, source: Sequence[int]) -> None:
+        """Member i becomes a copy of member `source[i]` in all that is learned; a failed one is then as sound as that.
+
+        Its session, its hyperparameters and its random streams stay its own.
+        """
+        source = list(source)
+        if len(source) != self.members:
+            raise ValueError(f"need a source for each of {self.members} members, not {source}")
+        self.failures = {new: self.failures[old] for new, old in enumerate(source) if old in self.failures}
+        for part in self._parts():
+            part.clone(source)
+
+    def retune(self, sessions: Sequence[Session]) -> None:
+        """Member i goes on as `sessions[i]`, whose spec may have other numbers where members may differ.
+
+        ValueError where a spec would make another program.
+        """
+        if len(sessions) != self.agents[0].members:
+            raise ValueError(f"need a session for each of {self.agents[0].members} members, not {len(sessions)}")
+        if any(static(session.spec) != static(self.spec) for session in sessions):
+            raise ValueError("a session that needs another program cannot go on in this one")
+        self.sessions = list(sessions)
+        for a, agent in enumerate(self.agents):
+            agent.setting = replace(agent.setting, streams=self._streams(a))
+            agent.retune(*self._hypers(a))
+            for normalizer in self.normalizers[a]:
+                normalizer.retune(self._gamma(agent))
+
+    def _parts(self) -> list[Membered]:
+        """All that holds something of every member."""
+        return [*self.agents, *(normalizer for own in self.normalizers for normalizer in own)]
+
+    def _hypers(self, a: int) -> list[list[Any]]:
+        """An agent's hyperparameters of all members: of the algorithm, the memory and the network."""
+        total = sum(len(place.rows) * self.ticks[place.env] for place in self.layout.places[a])
+        specs = [session.spec.agent[a] for session in self.sessions]
+        return [[_closed(getattr(spec, kind), total) for spec in specs] for kind in ("algorithm", "memory", "net")]
+
+    def _agent(self, a: int) -> Algorithm:
+        spec, places = self.spec.agent[a], self.layout.places[a]
+        ports = [_port(self.spaces[place.env], len(place.rows)) for place in places]
+        kinds = [_component(spec, kind) for kind in ("algorithm", "memory", "net")]
+        hypers = self._hypers(a)
+        optim = getattr(spec.net, "optim_spec", None)
         return kinds[0](
             Setting(
                 ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
                 REGISTRIES["optim_spec"].find(optim.name) if optim is not None else Optimizer,
-                streams, self.dtype, self.device,
+                self._streams(a), self.dtype, self.device,
             )
         )  # fmt: skip
 
-    def _normalizer(self, agent: Algorithm, e: int) -> Normalizer:
+    def _streams(self, a: int) -> _StreamsOf:
+        return _StreamsOf(tuple(self.sessions), a, self.dtype, self.device)
+
+    def _gamma(self, agent: Algorithm) -> torch.Tensor:
+        """An agent's discount `[M, 1]`, by which rewards are normalised; 0 where it has none."""
         gamma = getattr(agent.hp, "gamma", None)
-        if gamma is None:
-            gamma = torch.zeros(self.members, 1)
+        return torch.zeros(self.members, 1) if gamma is None else gamma
+
+    def _normalizer(self, agent: Algorithm, e: int) -> Normalizer:
         shape = self.spaces[e].obs_space.shape
-        return Normalizer(self.spec.env[e], self.members, shape, gamma, self.dtype, self.device)
+        return Normalizer(self.spec.env[e], self.members, shape, self._gamma(agent), self.dtype, self.device)
 
     def _envs(self) -> list[Env]:
         epoch = (self.tick,) if self.tick else ()

@@ -106,27 +106,27 @@ class Affine:
     def build(
         hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
     ) -> AffineNetwork:
-        return AffineNetwork(hp.scale, streams.members, inputs, heads)
+        return AffineNetwork(hp, streams, inputs, heads)
 
 
 class AffineNetwork(nn.Module):
     """Weights `[M, inputs, outputs]` for each head of each port, from 0."""
 
     def __init__(
-        self, scale: Tensor, members: int, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+        self, hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
     ):
         super().__init__()
-        self.scale = scale[..., None]
+        self.hp = hp
         self.weights = nn.ParameterDict(
             {
-                f"{name}_{port}": torch.zeros(members, n, outputs, dtype=scale.dtype)
+                f"{name}_{port}": torch.zeros(streams.members, n, outputs, dtype=streams.dtype)
                 for port, (n, own) in enumerate(zip(inputs, heads, strict=True))
                 for name, (outputs, _) in own.items()
             }
         )
 
     def forward(self, port: int, name: str, obs: Tensor, rows: Tensor | None = None) -> Tensor:
-        weight, scale = self.weights[f"{name}_{port}"], self.scale
+        weight, scale = self.weights[f"{name}_{port}"], self.hp.scale[..., None]
         if rows is not None:
             weight, scale = weight[rows], scale[rows]
         return scale * (obs @ weight)

@@ -115,19 +115,24 @@ class Trace:
         return own
 
 
-def run(sessions: Sequence[Session]) -> Trace:
-    """Train sessions together."""
+def noted(program: Program) -> Trace:
+    """A watcher that is told from here on of a program and of its first agent's actions."""
     trace = Trace()
-    trace.program = Program(sessions, trace)
-    act = trace.agent.act
+    trace.program, program.watcher = program, trace
 
-    def noted(obs: Any, greedy: bool = False) -> Any:
-        actions = act(obs, greedy)
+    def act(obs: Any, greedy: bool = False) -> Any:
+        actions = type(trace.agent).act(trace.agent, obs, greedy)
         if not greedy:
-            trace.actions.append(np.concatenate([action.numpy() for action in actions], 1))
+            trace.actions.append(np.concatenate([action.numpy() for action in actions if action is not None], 1))
         return actions
 
-    trace.agent.act = noted
+    trace.agent.act = act
+    return trace
+
+
+def run(sessions: Sequence[Session]) -> Trace:
+    """Train sessions together."""
+    trace = noted(Program(sessions))
     trace.program.run()
     return trace
 

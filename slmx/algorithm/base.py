@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from slmx.lazy import torch
+from slmx.member.axis import How, Membered, chosen
 from slmx.member.hyper import Hyper, NamedHyper, Stacked
 from slmx.member.streams import Streams
 from slmx.net.port import Port
@@ -40,11 +41,16 @@ class Setting:
         return len(self.algorithm_hypers)
 
 
-class Algorithm:
+class Algorithm(Membered):
     """One agent of M sessions. Observations, actions and steps come as lists with an entry per port.
 
-    An entry is None where the port's environment has ended. Everything that persists leads with the member axis.
+    An entry is None where the port's environment has ended. Everything that persists leads with the member axis: the
+    `networks()`, what `optimize` makes, `memory`, and whatever a subclass adds to `copied`.
     """
+
+    copied: ClassVar[tuple[str, ...]] = ("optimizers", "memory")
+    own: ClassVar[tuple[str, ...]] = ("exploring", "learning", "_sums", "_counts")
+    memory: Any = None
 
     Hyper: ClassVar[type[NamedHyper]]
     memories: ClassVar[tuple[str, ...]] = ()  # memories it can use, by name; its default first
@@ -124,6 +130,29 @@ class Algorithm:
         """Set all scheduled numbers to their values at the present frame."""
         for stacked in (self.hp, self.memory_hp, self.net_hp, *(optimizer.hp for optimizer in self.optimizers)):
             stacked.at(self.frame)
+
+    def keep(self, index: Sequence[int]) -> None:
+        super().keep(index)
+        old = self.setting
+        self.retune(
+            [old.algorithm_hypers[i] for i in index],
+            [old.memory_hypers[i] for i in index],
+            [old.net_hypers[i] for i in index],
+        )
+
+    def become(self, how: How, index: Sequence[int], names: Sequence[str]) -> None:
+        # before the optimisers, of whose tensors the parameters are views; what networks share is met once
+        chosen(torch.nn.ModuleList(self.networks().values()), how, list(index))
+        super().become(how, index, names)
+
+    def retune(self, algorithm: Sequence[NamedHyper], memory: Sequence[NamedHyper], net: Sequence[Hyper]) -> None:
+        """Go on with other hyperparameters, an entry per member, that differ in what may vary alone."""
+        self.setting = replace(self.setting, algorithm_hypers=algorithm, memory_hypers=memory, net_hypers=net)
+        self.members = self.setting.members
+        for stacked, hypers in ((self.hp, algorithm), (self.memory_hp, memory), (self.net_hp, net)):
+            stacked.restack(hypers)
+        for optimizer in self.optimizers:
+            optimizer.retune(self.net_hp.optim_spec, self.net_hp.clip_grad_val)
 
     def optimize(self, *networks: torch.nn.Module) -> Optimizer:
         """An optimiser of the given networks, as the spec's net block says."""

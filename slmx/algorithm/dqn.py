@@ -7,6 +7,7 @@ memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from slmx.algorithm.base import Algorithm
 from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int, PerMember
-from slmx.member.optim import flatten
+from slmx.member.optim import bind, flatten
 
 if TYPE_CHECKING:
     from slmx.env.base import Step
@@ -28,6 +29,7 @@ class DQN(Algorithm):
     memories = ("Replay", "PrioritizedReplay")
     actions = ("discrete",)
     net_keys = frozenset({"dueling"})
+    copied = (*Algorithm.copied, "target", "target_flat", "recent")
 
     class Hyper(ExploringHyper):
         """Deep Q-learning."""
@@ -71,6 +73,10 @@ class DQN(Algorithm):
         ]
         self.recent: list[list[tuple[torch.Tensor, ...]]] = [[] for _ in self.ports]
         self.trained = self.replaced = 0
+
+    def follow(self, index: Sequence[int]) -> None:
+        super().follow(index)
+        bind(self.target.parameters(), self.target_flat)
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"net": self.net}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slmx.algorithm.base import Algorithm
 from slmx.lazy import torch
@@ -15,7 +15,6 @@ class PolicyAlgorithm(Algorithm):
     """An actor, a critic where `critic` is true, one optimiser for both, and a memory of steps in their order."""
 
     net_keys = frozenset({"shared"})
-    memory: Any
 
     def build_networks(self, critic: bool = True) -> None:
         """Make `net` and `optim`."""

@@ -12,6 +12,7 @@ class Random(Algorithm):
     """Learns nothing."""
 
     learns = False
+    own = (*Algorithm.own, "evaluating")
 
     class Hyper(NamedHyper):
         """Uniformly random actions."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from slmx.env.base import Step
 from slmx.env.spec import EnvSpec
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,8 +17,10 @@ EPSILON = 1e-8  # both as in gymnasium.wrappers: under the root,
 PRIOR_COUNT = 1e-4  # and the weight of the prior mean 0 and variance 1
 
 
-class Moments:
+class Moments(Membered):
     """Mean and variance of one stream per member, in float64: `mean` and `var` `[M, *shape]`, `count` `[M]`."""
+
+    copied = ("mean", "var", "count")
 
     def __init__(self, members: int, shape: Sequence[int], device: torch.device | str):
         self.mean = torch.zeros(members, *shape, dtype=torch.float64, device=device)
@@ -49,7 +52,7 @@ class Moments:
         self.count = total
 
 
-class Normalizer:
+class Normalizer(Membered):
     """Observations to mean 0 and variance 1, rewards by the deviation of the discounted return, then both clipped.
 
     Rewards: `r / sqrt(var(G) + 1e-8)` where `G <- gamma * G + r` runs in every row and starts again after an episode's
@@ -59,6 +62,9 @@ class Normalizer:
 
     `active`: whether it does anything. `frozen`: if true, statistics stay as they are.
     """
+
+    copied = ("_obs", "_return", "_running_return")
+    own = ("_gamma",)
 
     def __init__(
         self,
@@ -82,6 +88,10 @@ class Normalizer:
     def active(self) -> bool:
         """Whether observations or rewards are changed at all."""
         return any(part is not None for part in (self._obs, self._return, self._clip_obs, self._clip_reward))
+
+    def retune(self, gamma: Tensor) -> None:
+        """Go on with other discounts `[M, 1]`."""
+        self._gamma = gamma.double().to(self._gamma.device)
 
     def reset(self, obs: Tensor) -> Tensor:
         """First observations `[M, B, *obs_shape]` of new episodes in every row: counted, then normalised."""

@@ -65,14 +65,25 @@ class Stacked:
     """The hyperparameters of M members as one object: per-member fields are tensors `[M, 1]`, all others plain values.
 
     Scheduled fields hold the values of the frame last given to `at`. Shapes: every per-member attribute is `[M, 1]`.
+    What is made of these values elsewhere must be made anew after `restack`; networks and memories look them up here.
     """
 
     def __init__(self, hypers: Sequence[BaseModel], dtype: Any = None, device: Any = None):
+        import torch
+
+        self._as = {"dtype": dtype or torch.get_default_dtype(), "device": device or "cpu"}
+        self._frame = 0
+        self.restack(hypers)
+
+    def restack(self, hypers: Sequence[BaseModel]) -> None:
+        """Hold the hyperparameters of these members from now on, of the same kind, at the same frame.
+
+        ValueError where they differ in what is part of the program.
+        """
         import numpy as np
         import torch
 
         first = hypers[0]
-        self._as = {"dtype": dtype or torch.get_default_dtype(), "device": device or "cpu"}
         self._schedules: list[tuple[str, Schedule, dict[str, np.ndarray]]] = []
         for field in type(first).model_fields:
             values = [getattr(hyper, field) for hyper in hypers]
@@ -87,11 +98,12 @@ class Stacked:
             else:
                 setattr(self, field, torch.tensor(values, **self._as)[:, None])
         self._ahead: list[tuple[str, Any]] = []  # values [AHEAD, M, 1] of each scheduled field, from frame _base on
-        self._base = -AHEAD
-        self.at(0)
+        self._base = self._frame - AHEAD
+        self.at(self._frame)
 
     def at(self, frame: int) -> None:
         """Set every scheduled field to its value at `frame` (frames of the agent's experience)."""
+        self._frame = frame
         if not self._schedules:
             return
         if not 0 <= frame - self._base < AHEAD:

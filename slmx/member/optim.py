@@ -7,12 +7,13 @@ a copy to a target network is one operation for all layers of all members.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 from slmx.member.hyper import NamedHyper, PerMember, Scheduled, Stacked
 
 
@@ -20,23 +21,30 @@ def flatten(parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
     """Move parameters, each `[M, ...]`, into one tensor `[M, P]`, of which they become views; returns that tensor."""
     parameters = list(parameters)
     flat = torch.cat([p.detach().flatten(1) for p in parameters], 1)
-    start = 0
-    for p in parameters:
-        size = p[0].numel()
-        p.data = flat[:, start : start + size].view(p.shape)
-        start += size
+    bind(parameters, flat)
     return flat
 
 
-class Optimizer:
+def bind(parameters: Iterable[torch.nn.Parameter], flat: torch.Tensor) -> None:
+    """Make parameters views of `flat` `[M, P]`, in their order, whatever they were before."""
+    start = 0
+    for p in parameters:
+        size = p[0].numel()
+        p.data = flat[:, start : start + size].view(len(flat), *p.shape[1:])
+        start += size
+
+
+class Optimizer(Membered):
     """Base of all optimisers: one loss per member in, one step of every member out.
 
     `hypers`: the M members' settings; `clip`: largest gradient norm per member `[M, 1]`, or None.
     A member whose loss or gradient is not finite stays as it is, is counted out in `finite` `[M]`, and harms nobody.
+    Hyperparameters may change on the way: what follows from them alone is worked out in `prepare`.
     """
 
     Hyper: ClassVar[type[NamedHyper]]
     slots: ClassVar[int] = 0  # how many moving averages `[M, P]` it keeps
+    copied = ("flat", "state", "steps", "finite", "grad_norm")
 
     def __init__(
         self, parameters: Iterable[torch.nn.Parameter], hypers: list[NamedHyper], clip: torch.Tensor | None = None
@@ -45,12 +53,25 @@ class Optimizer:
         self.flat = flatten(self.parameters)
         self.hp = Stacked(hypers, self.flat.dtype, self.flat.device)
         self.clip = clip
-        decay = getattr(self.hp, "weight_decay", None)
-        self.decays = decay is not None and bool((decay != 0).any())  # else a pass over all parameters is saved
+        self.prepare()
         self.state = [torch.zeros_like(self.flat) for _ in range(self.slots)]
         self.steps = self.flat.new_zeros(len(self.flat), 1)
         self.finite = torch.ones(len(self.flat), dtype=torch.bool, device=self.flat.device)
         self.grad_norm = self.flat.new_zeros(len(self.flat))
+
+    def prepare(self) -> None:
+        """Work out what follows from the hyperparameters alone."""
+        decay = getattr(self.hp, "weight_decay", None)
+        self.decays = decay is not None and bool((decay != 0).any())  # else a pass over all parameters is saved
+
+    def retune(self, hypers: Sequence[NamedHyper], clip: torch.Tensor | None) -> None:
+        """Go on with other settings; all else stays."""
+        self.hp.restack(hypers)
+        self.clip = clip
+        self.prepare()
+
+    def follow(self, index: Sequence[int]) -> None:
+        bind(self.parameters, self.flat)
 
     def step(self, loss: torch.Tensor, rows: torch.Tensor | None = None) -> None:
         """One step down `loss`, `[M]`, or `[len(rows)]` where only the members `rows` learn.
@@ -105,8 +126,8 @@ class _AdamHyper(NamedHyper):
 class _AnyAdam(Optimizer):
     slots = 2
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def prepare(self) -> None:
+        super().prepare()
         self.fresh = 1 - self.hp.beta1, 1 - self.hp.beta2
 
     def _adam(self, gradient: torch.Tensor) -> None:

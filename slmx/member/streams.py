@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 
 BLOCK = 4096  # numbers drawn at once from each member's generator: one Python loop over members a block, not a call
 
@@ -19,11 +20,14 @@ def seed_sequence(seed: int, trial: int, session: int, *purpose: str | int) -> n
     return np.random.SeedSequence([seed, trial, session], spawn_key=key)
 
 
-class Streams:
+class Streams(Membered):
     """Uniform and normal numbers, integers and permutations for M members, each from its own library generators.
 
     All members draw equally many numbers, so which numbers member i gets depends on its seed and the calls alone.
+    Who becomes a copy of another member draws its own numbers still.
     """
+
+    own = ("_uniform", "_normal")
 
     def __init__(self, seeds: Sequence[np.random.SeedSequence], dtype: torch.dtype | None = None, device: str = "cpu"):
         children = [seed.spawn(3) for seed in seeds]
@@ -51,16 +55,26 @@ class Streams:
         """A random order of 0..n-1 per member, `[M, n]`, int64."""
         return torch.from_numpy(np.stack([g.permutation(n) for g in self._order])).to(self.device)
 
+    def keep(self, index: Sequence[int]) -> None:
+        super().keep(index)
+        self.members, self._order = len(index), [self._order[i] for i in index]
+
     def _tensor(self, drawn: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
         return torch.from_numpy(drawn.reshape(self.members, *shape)).to(self.device, self.dtype)
 
 
-class _Blocks:
+class _Blocks(Membered):
     """Numbers `[M, BLOCK]` drawn ahead from M generators and handed out in order, float64."""
+
+    own = ("block",)
 
     def __init__(self, draws: Sequence[Callable[[int], np.ndarray]]):
         self.draws, self.at = draws, BLOCK
         self.block = np.empty((len(draws), BLOCK))
+
+    def keep(self, index: Sequence[int]) -> None:
+        super().keep(index)
+        self.draws = [self.draws[i] for i in index]
 
     def take(self, n: int) -> np.ndarray:
         if self.at + n <= BLOCK:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 from slmx.member.hyper import Int, NamedHyper
 from slmx.memory.batch import Batch
 
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from slmx.env.base import Step
 
 
-class Episodes:
+class Episodes(Membered):
     """Collects episodes; a member is ready when it has enough of them, whatever the others do.
 
     Since episodes differ in length, members become ready at different times: `take` hands out the episodes of the ready
     members alone, one after another on the time axis, padded to the longest.
     """
+
+    copied = ("windows",)
 
     class Hyper(NamedHyper):
         """Whole episodes since the last update."""
@@ -48,9 +51,14 @@ class Episodes:
         batches = (window.take(port, members) for port, window in enumerate(self.windows))
         return [batch for batch in batches if batch is not None]
 
+    def follow(self, index: Sequence[int]) -> None:
+        self.counts = [self.counts[i] for i in index]
 
-class _Window:
+
+class _Window(Membered):
     """The steps of one port since the start of the oldest episode still needed, each field `[M, C, B, ...]`."""
+
+    copied = ("fields",)
 
     def __init__(self, members: int):
         self.fields: list[torch.Tensor] = []
@@ -91,6 +99,11 @@ class _Window:
             taken[-1][row, at:] = True  # padding is cut off from the episodes before it
             self.finished[member] = []
         return Batch(port, *taken, mask=mask)
+
+    def follow(self, index: Sequence[int]) -> None:
+        if self.fields:
+            self.start = [list(self.start[i]) for i in index]
+        self.finished = [list(self.finished[i]) for i in index]
 
     def _make_room(self) -> None:
         """Forget what no episode needs any more; grow where that frees less than half."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 from slmx.member.hyper import PerMember, Scheduled, Stacked
 from slmx.member.streams import Streams
 from slmx.memory.replay import Replay
@@ -12,6 +13,8 @@ from slmx.memory.replay import Replay
 
 class PrioritizedReplay(Replay):
     """Proportional prioritised replay (Schaul et al., 2015, arXiv:1511.05952), section 3.3, with importance weights."""
+
+    copied = (*Replay.copied, "tree", "highest")
 
     class Hyper(Replay.Hyper):
         """Replay in proportion to the size of the last error."""
@@ -48,12 +51,14 @@ class PrioritizedReplay(Replay):
         return (weight / weight.amax(1, keepdim=True)).to(self.streams.dtype)
 
 
-class SumTree:
+class SumTree(Membered):
     """M trees of sums over `capacity` leaves, three levels deep and about cube-root(capacity) wide, in float64.
 
     Wide and shallow, so that a search is a few tensor operations for all members and samples at once.
     (In float32 the sums would drift from their leaves.)
     """
+
+    copied = ("levels",)
 
     def __init__(self, members: int, capacity: int, device: str = "cpu"):
         self.width = max(2, round(capacity ** (1 / 3) + 0.5))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pydantic import Field
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 from slmx.member.hyper import Int, NamedHyper, Stacked
 from slmx.member.streams import Streams
 from slmx.memory.ring import Ring
@@ -31,8 +33,11 @@ class Transitions:
     weight: torch.Tensor | None = None
 
 
-class Replay:
+class Replay(Membered):
     """A ring of `max_size` transitions per member, sampled uniformly (Lin, 1992)."""
+
+    copied: ClassVar[tuple[str, ...]] = ("ring", "_staged")
+    own = ("streams",)
 
     class Hyper(NamedHyper):
         """Uniform replay, optionally combined with the newest transition."""

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 
 
-class Ring:
+class Ring(Membered):
     """`capacity` rows per member, of fields shaped as `like`, each `[M, n, ...]`.
 
     The fields of a row lie side by side, because a random row costs one look into main memory, however many numbers it
@@ -29,6 +30,13 @@ class Ring:
             kind: torch.zeros(members * capacity, width, dtype=kind, device=device) for kind, width in widths.items()
         }
         self.first = capacity * torch.arange(members, device=device)[:, None]
+
+    def follow(self, index: Sequence[int]) -> None:
+        self.stores = {
+            kind: store.view(len(self.first), self.capacity, -1)[index].flatten(0, 1)
+            for kind, store in self.stores.items()
+        }
+        self.first = self.first[: len(index)]
 
     def write(self, head: int, fields: Sequence[torch.Tensor]) -> None:
         """Put rows `[M, n, ...]`, n at most `capacity`, from place `head` on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from slmx.lazy import torch
+from slmx.member.axis import Membered
 from slmx.member.hyper import NamedHyper
 from slmx.memory.batch import Batch
 
@@ -12,8 +13,10 @@ if TYPE_CHECKING:
     from slmx.env.base import Step
 
 
-class Rollout:
+class Rollout(Membered):
     """Collects `horizon` steps of every port; then `take` hands them out and starts anew."""
+
+    copied = ("rows",)
 
     class Hyper(NamedHyper):
         """Steps since the last update; their number is the algorithm's time_horizon."""
