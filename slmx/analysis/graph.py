@@ -176,7 +176,7 @@ def session_graph(table: pd.DataFrame, title: str, subtitle: str = "", standard:
         figure.update_yaxes(title_text=name, nticks=5, row=2 + place // cols, col=1 + place % cols)
     figure.update_xaxes(title_text="frames")
     meaning = [f"thick: {AVERAGE}"] if several else list(table["port"].unique())
-    _finish(figure, title, ", ".join([*meaning, *([subtitle] if subtitle else [])]), top + pitch * below + 110)
+    finish(figure, title, ", ".join([*meaning, *([subtitle] if subtitle else [])]), top + pitch * below + 110)
     figure.update_xaxes(matches="x")
     return figure
 
@@ -227,7 +227,7 @@ def trial_graph(
     meaning = [f"mean {SPREAD}" if has_band else "mean"] if several else list(table["port"].unique())
     count = counted(sessions, "session")
     dropped = [f"{failed} FAILED (dotted, not in the mean)"] if failed else []
-    _finish(figure, title, ", ".join([*meaning, count, *dropped]), 520)
+    finish(figure, title, ", ".join([*meaning, count, *dropped]), 520)
     return figure
 
 
@@ -272,7 +272,7 @@ def experiment_graph(table: pd.DataFrame, title: str, goal: str, sign: int = 1) 
             figure.update_xaxes(type="log", row=row, col=col)
     figure.update_xaxes(title_text="trial", row=1, col=1)
     figure.update_yaxes(title_text="objective", col=1)
-    _finish(figure, title, goal, 170 + top + pitch * below)
+    finish(figure, title, goal, 170 + top + pitch * below)
     figure.update_xaxes(rangemode="normal", tickformat="~g")
     figure.update_layout(showlegend=bool(len(trials)), coloraxis={"colorscale": "Viridis", "reversescale": sign < 0})
     figure.update_coloraxes(colorbar={"title": {"text": "objective"}, "thickness": 12, "outlinewidth": 0})
@@ -305,7 +305,7 @@ def speed_graph(table: pd.DataFrame, title: str) -> go.Figure:
     )
     figure.update_yaxes(title_text="speed (frames/s, all sessions)", rangemode="tozero", tickformat="~s")
     figure.update_xaxes(title_text="frames of each session")
-    _finish(figure, title, "all sessions of the trial together", 420)
+    finish(figure, title, "all sessions of the trial together", 420)
     figure.update_layout(showlegend=False)
     return figure
 
@@ -346,7 +346,7 @@ def _draw_standard(figure: go.Figure, standard: Standard | None) -> None:
             )  # fmt: skip
 
 
-def _finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
+def finish(figure: go.Figure, title: str, subtitle: str, height: int) -> None:
     axis = {
         "gridcolor": GRID,
         "zeroline": False,

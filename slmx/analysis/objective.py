@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from slmx.analysis import fitness
 from slmx.analysis.files import FAILED, TrialFiles
@@ -24,10 +24,10 @@ from slmx.metric import RETURN_COLUMNS, TRIAL_METRICS
 AGGREGATES: dict[str, Callable[[np.ndarray], Any]] = {
     "mean": mean,
     "iqm": iqm,
-    "worst": np.min,
-    "lcb": lambda values: bootstrap_interval(values)[0],
+    "worst": lambda values: np.min(values, axis=-1),
+    "lcb": lambda values: np.apply_along_axis(lambda own: bootstrap_interval(own)[0], -1, values),
 }
-"""From goodness over seeds (more is better) to one number."""
+"""From goodness over seeds (more is better) to one number, `[..., n] -> [...]`."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,17 @@ class Objective:
 
         `random`: what random play reaches, if it is known.
         """
-        goodness = self.sign * np.asarray(values, float)
-        if not len(goodness) or not np.isfinite(goodness).all():
-            return math.nan
+        filled = self.fill(values, failed, random)
+        return float(self.over(filled)) if len(filled) and np.isfinite(filled).all() else math.nan
+
+    def fill(self, values: ArrayLike, failed: int, random: float | None) -> NDArray[np.float64]:
+        """What each seed counts as, `[n] -> [n + failed]`: failed ones come last, with the floor."""
         floor = math.inf if random is None else self.sign * random
-        return self.sign * float(AGGREGATES[self.aggregate](fitness.fill_failed(goodness, failed, floor)))
+        return self.sign * fitness.fill_failed(self.sign * np.asarray(values, float), failed, floor)
+
+    def over(self, seeds: ArrayLike) -> NDArray[np.float64]:
+        """One number from what all seeds count as, `[..., n] -> [...]`."""
+        return self.sign * np.asarray(AGGREGATES[self.aggregate](self.sign * np.asarray(seeds, float)))
 
 
 def objective_of(trial: TrialFiles) -> Objective:
@@ -67,13 +73,25 @@ def trial_score(trial: TrialFiles, table: pd.DataFrame, row: Mapping[str, Any]) 
     objective = objective_of(trial)
     if objective.metric in TRIAL_METRICS:
         return float(row.get(objective.metric, math.nan))
-    finished = table.loc[table["state"] != FAILED]
-    values = [own[objective.metric].to_numpy(float).mean() for _, own in finished.groupby("session")]
+    seeds = seed_values(trial, table)
+    return float(objective.over(seeds)) if np.isfinite(seeds).all() else math.nan
+
+
+def seed_values(trial: TrialFiles, table: pd.DataFrame) -> pd.Series:
+    """What each seed of a trial counts as in its objective, by session; NaN where the trial has no number.
+
+    A seed's own number is the mean over its ports; failed ones stand with the floor.
+    """
+    objective = objective_of(trial)
+    own = table.loc[table["state"] != FAILED].groupby("session")[objective.metric]
+    values = own.agg(lambda of_ports: of_ports.to_numpy(float).mean())
+    failed = [session.session for session in trial.sessions if session.failed]
     random: float | None = 0.0
     if objective.metric in RETURN_COLUMNS:
         standards = [trial.standard(env) for env in range(len(trial.envs))]
         random = standards[0].rand_return if standards[0] is not None else None
-    return objective.score(values, int(row["failed"]), random)
+    filled = objective.fill(values, len(failed), random)
+    return pd.Series(filled, [*values.index, *failed], name="value").sort_index()
 
 
 def ranked(experiment: pd.DataFrame, sign: int) -> pd.DataFrame:

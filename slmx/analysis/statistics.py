@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Statistic = Callable[..., np.ndarray | np.floating]
 
+RESAMPLES = 10_000
+
 
 def mean(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
     """The mean over `axis`; NaN where any value is NaN, for nothing may drop out of a mean unseen."""
@@ -33,7 +35,7 @@ def iqm(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
 
 
 def bootstrap_interval(
-    runs: ArrayLike, statistic: Statistic = mean, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
+    runs: ArrayLike, statistic: Statistic = mean, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of `statistic` over runs.
 
@@ -48,9 +50,23 @@ def bootstrap_interval(
         )
     if len(values) < 2 or np.isnan(values).any():
         return np.nan, np.nan
-    drawn = values[np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))]
+    drawn = values[draw_runs(len(values), resamples, seed)]
+    return percentile_interval(statistic(drawn, axis=-1), confidence)
+
+
+def draw_runs(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
+    """The places of n runs drawn with replacement, again and again: `[resamples, n]`.
+
+    Where several settings were run on the same seeds, the same places drawn for all of them keep the pairs together:
+    the interval of a difference is that of the paired bootstrap.
+    """
+    return np.random.default_rng(seed).integers(n, size=(resamples, n))
+
+
+def percentile_interval(drawn: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """The middle of a statistic's values over resamples, `[resamples]`."""
     tail = 50 * (1 - confidence)
-    low, high = np.percentile(statistic(drawn, axis=-1), [tail, 100 - tail])
+    low, high = np.percentile(np.asarray(drawn, float), [tail, 100 - tail])
     return float(low), float(high)
 
 

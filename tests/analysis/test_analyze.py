@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from choreographer.browsers import Chromium
 
-from slmx.analysis.analyze import TRIAL_COLUMNS, analyze, state_of
+from slmx.analysis.analyze import TRIAL_COLUMNS, analyze
 from slmx.analysis.files import write_table
+from slmx.analysis.trial import state_of
 from slmx.errors import SlmxError
 from slmx.metric import SESSION_COLUMNS
 
