@@ -187,10 +187,14 @@ def analyze(
 ) -> None:
     """Make a run's tables and graphs again, from its files."""
     from slmx.analysis.analyze import analyze as make
+    from slmx.search.display import print_validation
 
-    table = make(directory or newest_run(data, quiet), graphs, speed)
-    if not quiet:
-        print(table.T.to_string(header=False))
+    directory = directory or newest_run(data, quiet)
+    table = make(directory, graphs, speed)
+    if quiet:
+        return
+    print(table.T.to_string(header=False))
+    print_validation(directory)
 
 
 def leave(ended: lab.Run | lab.SearchRun) -> None:

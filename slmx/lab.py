@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmx.errors import SlmxError, SpecError
+from slmx.errors import SlmxError
 from slmx.lock import owning
-from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import Recorder, make_directory, read_facts, write_json, write_spec, write_state
+from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
 from slmx.spec.dump import dump
 from slmx.table import written
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from slmx.display import Display
     from slmx.env.base import Spaces
     from slmx.search.display import SearchDisplay
-    from slmx.search.search import Search
+    from slmx.search.experiment import SearchRun
     from slmx.session import Program, Session
     from slmx.spec.model import EnvSpec, Spec
     from slmx.watch import Evaluation
@@ -149,27 +148,12 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
     return run
 
 
-@dataclass(frozen=True)
-class SearchRun:
-    """What a search left: its directory, a row per trial, the spec of the best trial, and how it ended."""
-
-    directory: Path
-    table: pd.DataFrame
-    best: Path | None
-    interrupted: bool
-
-    @property
-    def failed(self) -> bool:
-        """Whether no trial came to its end."""
-        return not self.interrupted and self.best is None
-
-
 def search(
     spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, display: SearchDisplay | None = None
 ) -> SearchRun:
     """Try settings of a spec's search block on Ray; write tables, models, the journal and the best spec under `data`.
 
-    Ctrl-C ends the search and keeps what there is.
+    The best of them are then validated on fresh seeds. Ctrl-C ends the search and keeps what there is.
     """
     from slmx.search.display import SearchDisplay
 
@@ -181,80 +165,12 @@ def _search(
 ) -> SearchRun:
     """Search in the directory that `place` makes or names; `facts`: what run.json says there of an earlier process."""
     from slmx.env import describe
-    from slmx.search import on_tune
-    from slmx.search.plan import Plan
-    from slmx.search.search import Search
-    from slmx.search.size import settings_a_program
-    from slmx.spec.registry import REGISTRIES
-    from slmx.spec.search_space import search_space
+    from slmx.search.experiment import Experiment, searcher_of
 
-    space, _ = search_space(spec)
-    if not space.domains:
-        example = '{"agent.0.algorithm.gamma__uniform": [0.9, 0.999]}'
-        raise SpecError("search", "there is nothing to search", f"for example {example}")
-    meta, spaces = spec.meta, [describe(env) for env in spec.env]
+    searcher, spaces = searcher_of(spec), [describe(env) for env in spec.env]
     fitness = {env.name: standard(env, own) for env, own in zip(spec.env, spaces, strict=True)}
-    judge(spec, fitness)
-    kind = REGISTRIES["search_spec"].find(meta.search_spec.name)
-    searcher = kind(meta.search_spec, space, meta.max_trial, meta.seed, meta.objective.mode)
-    with on_tune.local_ray() as folder:
-        workers = on_tune.workers(meta.resources)
-        facts = facts or {
-            "workers": workers, "settings": settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
-        }  # fmt: skip
-        backends = [own.backend for own in spaces]
-        directory = place()
-        if not (directory / "spec.json").exists():
-            write_spec(directory, dump(spec), backends, fitness)
-        with owning(directory):
-            write_state(directory, "search", "RUNNING", **facts)
-            plan = Plan(spec, searcher, facts["settings"])
-            running = Search(spec, directory, plan, backends, fitness, facts["workers"])
-            display.begin(running, meta.search_spec.name, facts["settings"], workers)
-            interrupted = complete = False
-            try:
-                interrupted = on_tune.run(running, meta.resources, workers, folder, lambda: display.progress(running))
-                complete = not interrupted
-            except KeyboardInterrupt:
-                interrupted = True
-            finally:
-                if not complete:
-                    write_state(directory, "search", "STOPPED", **facts)
-                display.end(running, interrupted)
-            run = _report(running, display, interrupted, graphs)
-            if complete:
-                write_state(directory, "search", "FAILED" if run.failed else "DONE", **facts)
-            return run
-
-
-def _report(running: Search, display: SearchDisplay, interrupted: bool, graphs: bool) -> SearchRun:
-    """Tables, graphs and the best spec of a search that came to its end or was interrupted."""
-    from slmx.analysis.analyze import analyze, searched_paths
-    from slmx.analysis.files import TrialFiles
-    from slmx.analysis.objective import objective_of, ranked, short_names
-
-    directory, name = running.directory, running.spec.name
-    table = analyze(directory, graphs=graphs)
-    trials = [TrialFiles(directory / f"trial_{number}") for number in table["trial"]]
-    best = ranked(table, objective_of(trials[0]).sign)
-    saved = None
-    if len(best):
-        saved = directory / "best_spec.json"
-        raw = TrialFiles(directory / f"trial_{best['trial'].iloc[0]}").record["spec"]
-        write_json(saved, {f"{name}_best": {key: value for key, value in raw.items() if key != "name"}})
-    display.results(best, short_names(searched_paths(trials)), running, saved)
-    return SearchRun(directory, table, saved, interrupted)
-
-
-def judge(spec: Spec, fitness: dict[str, dict[str, Any]]) -> None:
-    """SpecError where the objective cannot be known of these environments."""
-    metric = spec.meta.objective.metric
-    for name, known in fitness.items():
-        lacks = "standard return" if metric in NEED_STANDARD and known["std_return"] is None else ""
-        lacks = lacks or ("number of standard frames" if metric in NEED_FRAMES and known["std_frame"] is None else "")
-        if lacks:
-            hint = 'search for "final_return" or "return_ma"'
-            raise SpecError("meta.objective.metric", f"{metric} needs the {lacks} of {name}, which nobody knows", hint)
+    backends = [own.backend for own in spaces]
+    return Experiment(spec, searcher, backends, fitness, display, graphs).run(place, facts)
 
 
 def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True) -> Run:

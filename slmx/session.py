@@ -50,7 +50,8 @@ class Session:
 
     def seeds(self, *purpose: str | int) -> np.random.SeedSequence:
         """The seed of one purpose."""
-        return seed_sequence(self.spec.meta.seed, self.trial, self.index, *purpose)
+        meta = self.spec.meta
+        return seed_sequence(meta.seed, 0 if meta.common_seeds else self.trial, self.index, *purpose)
 
 
 class Program:

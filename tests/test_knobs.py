@@ -42,11 +42,12 @@ from slmx.search.grid import GridSearcher
 from slmx.search.random import RandomSearcher
 from slmx.search.size import settings_a_program
 from slmx.search.tpe import OptunaSearcher
+from slmx.search.validate import chosen, fresh_spec
 from slmx.session import Program, Session
 from slmx.spec.build import arms, attempt, build, spec_keys
 from slmx.spec.check import PREPARATIONS, problems
 from slmx.spec.dump import dump, put, static, with_settings
-from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec
+from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec, ValidateSpec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import search_space
 from tests.programs import Keys, parameters, program
@@ -478,7 +479,14 @@ ON_DISK: Keys = {
     "checkpoint_frequency": 120,
 }  # fmt: skip
 BEFORE_IT_RUNS = {"device", "threads", "max_trial"}  # tested one by one
-OF_A_SEARCH = {"search_spec", "objective", "max_member", "resources"}  # likewise, at the end of this section
+OF_A_SEARCH = {
+    "common_seeds",
+    "search_spec",
+    "objective",
+    "validation",
+    "max_member",
+    "resources",
+}  # likewise, at the end of this section
 
 
 def left(meta: Keys, data: Path) -> dict[str, bytes]:
@@ -585,6 +593,28 @@ def test_every_key_of_the_objective_changes_a_score(field: str, value: str) -> N
     assert score(**{field: value}) != score()
 
 
+def test_common_seeds_give_all_trials_the_same_streams() -> None:
+    def drawn(common: bool) -> list[str]:
+        spec = searching(common_seeds=common)
+        sessions = [Session(spec, trial, index) for trial in (0, 7) for index in (0, 1)]
+        return [str(session.seeds("env", 0).generate_state(2)) for session in sessions]
+
+    assert len(set(drawn(False))) == 4 and drawn(True) == drawn(False)[:2] * 2
+
+
+@pytest.mark.parametrize(("field", "value"), [("top", 1), ("sessions", 5), ("seed", 7)])
+def test_every_key_of_validate_changes_what_is_tested(field: str, value: int) -> None:
+    def tested(**keys: int) -> tuple[list[int], Keys]:
+        spec = searching(validate=keys)
+        asked = spec.meta.validation
+        assert asked is not None
+        specs = {number: {"gamma": number} for number in range(9)}
+        return chosen(specs, [4, 2, 0, 5, 1], asked.top), dump(fresh_spec(spec, asked))["meta"]
+
+    assert set(ValidateSpec.model_fields) == {"top", "sessions", "seed"}
+    assert tested(**{field: value}) != tested()
+
+
 def test_max_member_is_how_many_sessions_share_a_program() -> None:
     sizes = [settings_a_program(searching(**meta), 10, 1, False) for meta in ({}, {"max_member": 4}, {"max_member": 7})]
     assert sizes == [10, 2, 3]
@@ -624,6 +654,7 @@ GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
     "body": ("body", BodySpec),
     "meta": ("meta", MetaSpec),
     "objective": ("ObjectiveSpec", ObjectiveSpec),
+    "validate": ("ValidateSpec", ValidateSpec),
     "resources": ("ResourceSpec", ResourceSpec),
     "schedule": ("Schedule", Schedule),
 }

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "lock": BASE,
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
-    | {"spec", "space", "env", "session", "record", "analysis", "display", "checkpoint", "lock", "table"},
+    | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "table"},
     "display": {"errors"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}

@@ -114,7 +114,8 @@ def parse_bench(arguments: list[str]) -> None:
 # What makes README's longer commands short. The checks themselves are what runs this file.
 SHORTER = {
     "bin/test": None,
-    "bin/lab run spec/demo.json search": "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2",
+    "bin/lab run spec/demo.json search": "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2 "
+    "--set meta.validate.top=1 --set meta.validate.sessions=2",
     "bin/lab run": "--set env.0.max_frame=2000 --set meta.eval_episode=2",
     "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
     "bin/bench speed": "--quick --only DQN/CartPole-v1/1",

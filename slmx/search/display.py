@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -12,12 +14,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from slmx.analysis.files import TrialFiles, read_table
+from slmx.analysis.objective import objective_of, short_names
+from slmx.analysis.validation import COLUMNS, alike, verdict
 from slmx.display import PLAIN_SECONDS, clock
 from slmx.errors import counted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from slmx.search.search import Search
@@ -35,6 +38,7 @@ class SearchDisplay:
         # the stream itself: while Tune runs, what it prints goes nowhere
         self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._live: Live | None = None
+        self._done = "searched"
         self._started = self._printed = time.perf_counter()
 
     def begin(self, search: Search, searcher: str, size: int, workers: int) -> None:
@@ -47,12 +51,7 @@ class SearchDisplay:
         self.console.print(f"[bold]{search.spec.name}[/]: {searcher} search over {keys}, {trials}")
         self.console.print(f"up to {counted(size, 'trial')} a program, {counted(workers, 'program')} at once")
         self.console.print(Text(str(search.directory), style="dim"))
-        self._started = self._printed = time.perf_counter()
-        if self.console.is_terminal:
-            self._live = Live(
-                console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
-            )
-            self._live.start()
+        self._start()
 
     def progress(self, search: Search) -> None:
         """Show how far the search is."""
@@ -74,23 +73,71 @@ class SearchDisplay:
             seconds = time.perf_counter() - self._started
             rate = search.frames / max(seconds, 1e-9)
             self.console.print(
-                f"{'interrupted' if interrupted else 'searched'} after {clock(seconds)}, {rate:,.0f} frames/s"
+                f"{'interrupted' if interrupted else self._done} after {clock(seconds)}, {rate:,.0f} frames/s"
             )
 
-    def results(self, best: pd.DataFrame, names: dict[str, str], search: Search, saved: Path | None) -> None:
+    def found(self, best: pd.DataFrame, search: Search) -> None:
         """A table of the best trials with their settings; `best` holds rows of experiment.csv, best first."""
         if self.quiet:
             return
-        goal = search.spec.meta.objective
+        names = short_names([domain.path for domain in search.plan.searcher.space.domains])
         table = Table(box=None, pad_edge=False)
-        for column in ("trial", goal.metric, *names.values()):
+        for column in ("trial", search.spec.meta.objective.metric, *names.values()):
             table.add_column(column, justify="right")
         for row in best.head(SHOWN).to_dict("records"):
-            number = int(row["trial"])
             values = (_shown(row[path]) for path in names)
-            table.add_row(f"{number}{' (default)' if not number else ''}", f"{row['objective']:.4g}", *values)
+            table.add_row(called(int(row["trial"])), f"{row['objective']:.4g}", *values)
         if len(best):
             self.console.print(table)
+        self._failures(search)
+
+    def skipped(self) -> None:
+        """Say that there is no validation."""
+        if not self.quiet:
+            self.console.print("validation: skipped, for there is no setting to compare with the spec's own")
+
+    def begin_validation(self, search: Search) -> None:
+        """Say what is about to be tested on fresh seeds."""
+        if self.quiet:
+            return
+        self._done = "validated"
+        settings, seeds = counted(search.plan.total, "setting"), counted(search.spec.meta.max_session, "fresh seed")
+        self.console.print(f"\n[bold]validation[/]: the default and the best beside it, {settings} x {seeds}")
+        self._start()
+
+    def compared(self, table: pd.DataFrame, search: Search, interrupted: bool) -> None:
+        """What the settings reached on fresh seeds; `table` is validation.csv of the validation `search`."""
+        if self.quiet:
+            return
+        self._failures(search)
+        print_comparison(self.console, table, search.sign)
+        if interrupted:
+            self.console.print("the validation was interrupted: best_spec.json is the best by its tuned score")
+
+    def saved(self, search: Search, best: int | None, interrupted: bool) -> None:
+        """Where the graphs are, and what can be done with the trial whose spec was saved as the best."""
+        if self.quiet:
+            return
+        if interrupted:
+            self.console.print(Text(f"to go on: slmx resume {search.directory}"))
+        for name in ("experiment_graph", "validation_graph"):
+            pictures = (search.directory / f"{name}{suffix}" for suffix in (".png", ".html"))
+            if picture := next((path for path in pictures if path.exists()), None):
+                self.console.print(Text(f"graph: {picture}"))
+        if best is not None:
+            self.console.print(Text(f"to see the best play: slmx enjoy {search.directory}/trial_{best}"))
+            self.console.print(Text(f"to train it: slmx run {search.directory}/best_spec.json train"))
+
+    def _start(self) -> None:
+        self._started = self._printed = time.perf_counter()
+        if self.console.is_terminal:
+            self._live = Live(
+                console=self.console, refresh_per_second=4, transient=True, redirect_stdout=False, redirect_stderr=False
+            )
+            self._live.start()
+
+    def _failures(self, search: Search) -> None:
+        """Why trials failed, the most frequent reasons first."""
         reasons: dict[str, list[int]] = {}
         for ended in search.ended.values():
             if ended.state == "FAILED":
@@ -98,17 +145,6 @@ class SearchDisplay:
         for reason, trials in list(reasons.items())[:REASONS]:
             which = ", ".join(map(str, sorted(trials)[:8])) + (" ..." if len(trials) > 8 else "")
             self.console.print(Text(f"{counted(len(trials), 'trial')} FAILED ({which}): {reason}"))
-        if not search.finished:
-            self.console.print(Text(f"to go on: slmx resume {search.directory}"))
-        for suffix in (".png", ".html"):
-            if (picture := search.directory / f"experiment_graph{suffix}").exists():
-                self.console.print(Text(f"graph: {picture}"))
-                break
-        if saved:
-            self.console.print(
-                Text(f"to see the best play: slmx enjoy {search.directory}/trial_{best['trial'].iloc[0]}")
-            )
-            self.console.print(Text(f"to train it: slmx run {saved} train"))
 
     def _line(self, search: Search) -> str:
         elapsed = max(time.perf_counter() - self._started, 1e-9)
@@ -133,6 +169,47 @@ class SearchDisplay:
             share = f"{100 * program.frames / max(program.total, 1):.0f} %"
             table.add_row(label, str(len(numbers)), str(len(numbers) * search.spec.meta.max_session), share, mean)
         return table
+
+
+def print_validation(directory: Path) -> None:
+    """What the validation of a search found, if there was one."""
+    if (path := directory / "validation.csv").exists():
+        console = Console(highlight=False, soft_wrap=True)
+        print_comparison(console, read_table(path, COLUMNS), objective_of(TrialFiles(directory)).sign)
+
+
+def print_comparison(console: Console, table: pd.DataFrame, sign: int) -> None:
+    """What each setting reached on the seeds of the search and on fresh ones, and how that compares with the default.
+
+    `table` is validation.csv, `sign` 1 where more of the objective is better, else -1.
+    """
+    rows, keys = table.to_dict("records"), ("tuned_score", "test_score", "test_low", "test_high", "gap")
+    cells = iter(alike(*(row[key] for row in rows for key in keys)))
+    shown = Table(box=None, pad_edge=False)
+    for column in ("trial", "tuned score", "test score", "95 % interval", "gap"):
+        shown.add_column(column, justify="right")
+    for row in rows:
+        tuned, test, low, high, gap = itertools.islice(cells, len(keys))
+        shown.add_row(called(row["trial"]), tuned, test, Text(f"[{low}, {high}]"), gap if gap[0] == "-" else f"+{gap}")
+    console.print(shown)
+    console.print(Text("gap: test minus tuned; [intervals] are over runs, of differences over pairs of runs", "dim"))
+    for row in rows:
+        lost = f"{row['failed']} of {row['sessions']} seeds FAILED" if row["failed"] else ""
+        words = [verdict(row, sign)] if row["trial"] else []
+        if words or lost:
+            name = f"trial {row['trial']}" if row["trial"] else "the default"
+            console.print(Text(f"{name}: {'; '.join([*words, *([lost] if lost else [])])}"))
+    first = rows[0]
+    if math.isnan(first["test_score"]):
+        console.print("no setting has a test score")
+    else:
+        name = f"trial {first['trial']}" if first["trial"] else "the default: nothing that the search found is better"
+        console.print(f"best by test score: {name}", style="bold")
+
+
+def called(number: int) -> str:
+    """A trial's number; that of the spec's own setting is marked."""
+    return f"{number}{'' if number else ' (default)'}"
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ class Plan:
     spec: Spec
     searcher: Searcher
     size: int
+    numbers: Sequence[int] = ()
+    """The trials' numbers, where they are not 0, 1, 2, ... in the order of asking."""
     asked: int = 0
     waiting: list[list[Trial]] = field(default_factory=list)
     misfits: list[Trial] = field(default_factory=list)
@@ -71,7 +74,7 @@ class Plan:
         self.searcher.tell(trial.number, trial.setting, score)
 
     def _ask(self) -> Trial:
-        number = self.asked
+        number = self.numbers[self.asked] if self.numbers else self.asked
         self.asked += 1
         setting = self.searcher.ask() if number else {}
         try:

@@ -65,6 +65,11 @@ class Search:
             self.journal.resumed()
 
     @property
+    def sign(self) -> int:
+        """1 where more of the objective is better, -1 where less is."""
+        return 1 if self.spec.meta.objective.mode == "max" else -1
+
+    @property
     def finished(self) -> bool:
         """Whether every trial came to its end."""
         return sum(ended.state != "STOPPED" for ended in self.ended.values()) == self.plan.total
@@ -175,10 +180,8 @@ class Search:
         self.ended[trial.number] = ended
         if trial.number not in self._known:
             self.journal.ended(ended)
-        if ended.score is not None:
-            sign = 1 if meta.objective.mode == "max" else -1
-            if self.best is None or sign * ended.score > sign * self.best[0]:
-                self.best = (ended.score, trial)
+        if ended.score is not None and (self.best is None or self.sign * ended.score > self.sign * self.best[0]):
+            self.best = (ended.score, trial)
 
 
 def frames_of(spec: Spec) -> int:

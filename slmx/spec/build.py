@@ -244,7 +244,7 @@ def idle_keys(agent: AgentSpec) -> dict[str, str]:
 
 def spec_keys(model: type[BaseModel], registry: Registry | None = None) -> dict[str, str]:
     """The keys of a group as the spec writes them, each with its field: a net's name is written `type`."""
-    fields = {field: field for field in model.model_fields}
+    fields = {info.serialization_alias or field: field for field, info in model.model_fields.items()}
     if registry is None or registry.selector == "name":
         return fields
     field = fields.pop(registry.selector, "name")

@@ -12,7 +12,7 @@ from slmx.errors import SpecError, SpecErrors, counted
 from slmx.metric import RAW_COLUMNS, TRIAL_METRICS
 from slmx.space import resolve
 from slmx.spec.load import attempt_file, in_spec, pick
-from slmx.spec.model import Spec
+from slmx.spec.model import MetaSpec, Spec, ValidateSpec
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import search_space
 
@@ -95,8 +95,24 @@ def _search(spec: Spec) -> list[SpecError]:
     if metric in RAW_COLUMNS + TRIAL_METRICS[:2] and len({env.name for env in spec.env}) > 1:
         hint = 'choose one without a unit, like "max_strength_corrected"'
         errors.append(SpecError("meta.objective.metric", f"{metric} has no mean over several environments", hint))
+    if meta.validation is not None and meta.validation.top:
+        errors += _validation(meta, meta.validation)
     if meta.device == "cuda" and not meta.resources.gpu:
         errors.append(SpecError("meta.resources.gpu", 'meta.device "cuda" needs a GPU or a share of one', "e.g. 0.25"))
+    return errors
+
+
+def _validation(meta: MetaSpec, validation: ValidateSpec) -> list[SpecError]:
+    """What the validation of a search could not do as it is told."""
+    errors = []
+    if meta.max_member != "auto" and meta.max_member < validation.sessions:
+        sessions = counted(validation.sessions, "session")
+        wrong = f"the {sessions} of a setting are one program, but meta.max_member is {meta.max_member}"
+        errors.append(SpecError("meta.validate.sessions", wrong, "set fewer, or validate null for none"))
+    try:
+        validation.seed_after(meta.seed)
+    except SpecError as error:
+        errors.append(error)
     return errors
 
 

@@ -15,7 +15,11 @@ from slmx.spec.model import AgentSpec, Spec
 from slmx.spec.registry import Registry, registry_of
 
 LABELS = frozenset({"name", "search", "agent.*.name"}) | {
-    f"meta.{key}" for key in ("max_session", "max_trial", "seed", "search_spec", "objective", "max_member", "resources")
+    f"meta.{key}"
+    for key in (
+        *("max_session", "max_trial", "seed", "common_seeds"),
+        *("search_spec", "objective", "validate", "max_member", "resources"),
+    )
 }
 """Keys that name and repeat a run: sessions that differ in nothing but these and what varies share a program."""
 

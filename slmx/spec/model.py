@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializeAsAny, field_validator
 
 from slmx.env.spec import EnvSpec
-from slmx.errors import did_you_mean
+from slmx.errors import SpecError, did_you_mean
 from slmx.member.hyper import Hyper, Int, Model, NamedHyper
+from slmx.member.streams import seed_sequence
 from slmx.metric import METRICS, TRIAL_METRICS
 from slmx.spec.registry import REGISTRIES
 
@@ -64,12 +65,33 @@ class ResourceSpec(Model):
     gpu: float = Field(0.0, ge=0, description="GPUs, or a share of one")
 
 
+class ValidateSpec(Model):
+    """How the best settings of a search are trained again, on seeds that the search has not seen."""
+
+    top: Int = Field(3, ge=0, description="how many of the best settings, beside the spec's own; 0: no validation")
+    sessions: Int = Field(10, ge=2, description="fresh sessions (seeds) of each")
+    seed: Int | None = Field(None, ge=0, description="their meta.seed; by default one derived from that of the search")
+
+    def seed_after(self, tuning: int) -> int:
+        """The seed, disjoint from that of the search. SpecError where it is the search's own."""
+        if self.seed == tuning:
+            hint = "choose another, or leave it out"
+            raise SpecError("meta.validate.seed", f"{tuning} is meta.seed, on whose seeds settings are chosen", hint)
+        if self.seed is not None:
+            return self.seed
+        drawn = int(seed_sequence(tuning, 0, 0, "validation").generate_state(1)[0])
+        return drawn + (drawn == tuning)
+
+
 class MetaSpec(Model):
     """How often and where the spec is run, and what is recorded."""
 
     max_session: Int = Field(4, ge=1, description="sessions (seeds) of a trial")
     max_trial: Int = Field(16, ge=1, description="settings that a search draws for each combination of its grid")
     seed: Int = Field(0, ge=0, description="from which every random stream is derived")
+    common_seeds: bool = Field(
+        False, description="trials of a search have the same random streams, and differ by their settings alone"
+    )
     log_frequency: Int | None = Field(None, ge=1, description="frames per table row; by default max_frame / 100")
     eval_episode: Int = Field(20, ge=1, description="greedy episodes of an evaluation")
     eval_frequency: Int | None = Field(None, ge=1, description="frames between evaluations; by default only at the end")
@@ -86,6 +108,10 @@ class MetaSpec(Model):
     objective: ObjectiveSpec = Field(
         default_factory=lambda: ObjectiveSpec.model_validate({}), description="what a search looks for"
     )
+    validation: ValidateSpec | None = Field(
+        default_factory=lambda: ValidateSpec.model_validate({}), serialization_alias="validate",
+        description="the test of a search's best settings on fresh seeds; null: none",
+    )  # fmt: skip
     max_member: Literal["auto"] | Annotated[Int, Field(ge=1)] = Field(
         "auto", description="sessions that a search trains as one program at most; auto: by the networks' sizes"
     )

@@ -11,7 +11,7 @@ from slmx.env.spec import EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
 from slmx.spec.build import phrase, show, spec_keys
-from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec
+from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec, ValidateSpec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import ARGUMENTS, LISTS, SUFFIXES
 
@@ -51,7 +51,7 @@ def vocabulary() -> dict[str, list[Entry]]:
         for registry in REGISTRIES.values()
     }
     models = {"agent": AgentSpec, "env": EnvSpec, "wrapper": WrapperSpec, "body": BodySpec, "meta": MetaSpec}
-    models |= {"objective": ObjectiveSpec, "resources": ResourceSpec, "schedule": Schedule}
+    models |= {"objective": ObjectiveSpec, "validate": ValidateSpec, "resources": ResourceSpec, "schedule": Schedule}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
     kinds = [Key(f"__{kind}", "a list of values", None, "one of the values", False) for kind in LISTS]
     kinds += [Key(f"__{k}", f"[{', '.join(args)}]", None, f"as ray.tune.{k}", False) for k, args in ARGUMENTS.items()]

@@ -1,0 +1,176 @@
+"""A search from end to end: checked, searched on Ray, validated on fresh seeds, reported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmx.analysis.analyze import analyze, analyze_validation
+from slmx.analysis.files import TrialFiles
+from slmx.analysis.objective import ranked
+from slmx.analysis.validation import NAME
+from slmx.errors import SpecError
+from slmx.lock import owning
+from slmx.metric import NEED_FRAMES, NEED_STANDARD
+from slmx.record import write_json, write_spec, write_state
+from slmx.search import on_tune
+from slmx.search.plan import Plan
+from slmx.search.search import Search
+from slmx.search.size import settings_a_program
+from slmx.search.validate import fresh_spec, validation_plan
+from slmx.spec.dump import dump
+from slmx.spec.registry import REGISTRIES
+from slmx.spec.search_space import search_space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from slmx.search.base import Searcher
+    from slmx.search.display import SearchDisplay
+    from slmx.spec.model import Spec
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """What a search left: its directory, a row per trial, the spec of the best setting, and how it ended.
+
+    `validation` has a row per setting that was tested on fresh seeds: none where there was no validation.
+    """
+
+    directory: Path
+    table: pd.DataFrame
+    validation: pd.DataFrame
+    best: Path | None
+    interrupted: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether no trial came to its end."""
+        return not self.interrupted and self.best is None
+
+
+def searcher_of(spec: Spec) -> Searcher:
+    """Who chooses the settings of a spec's search; SpecError where it has none."""
+    space, _ = search_space(spec)
+    if not space.domains:
+        example = '{"agent.0.algorithm.gamma__uniform": [0.9, 0.999]}'
+        raise SpecError("search", "there is nothing to search", f"for example {example}")
+    meta = spec.meta
+    kind = REGISTRIES["search_spec"].find(meta.search_spec.name)
+    return kind(meta.search_spec, space, meta.max_trial, meta.seed, meta.objective.mode)
+
+
+def judge(spec: Spec, fitness: dict[str, dict[str, Any]]) -> None:
+    """SpecError where the objective cannot be known of these environments."""
+    metric = spec.meta.objective.metric
+    for name, known in fitness.items():
+        lacks = "standard return" if metric in NEED_STANDARD and known["std_return"] is None else ""
+        lacks = lacks or ("number of standard frames" if metric in NEED_FRAMES and known["std_frame"] is None else "")
+        if lacks:
+            hint = 'search for "final_return" or "return_ma"'
+            raise SpecError("meta.objective.metric", f"{metric} needs the {lacks} of {name}, which nobody knows", hint)
+
+
+@dataclass
+class Experiment:
+    """A search and its validation: what their steps share. SpecError where they cannot be done as the spec says.
+
+    `backends` and `fitness` are what is known of the environments.
+    """
+
+    spec: Spec
+    searcher: Searcher
+    backends: list[str]
+    fitness: dict[str, Any]
+    display: SearchDisplay
+    graphs: bool
+    fresh: Spec | None = field(init=False)
+    """The spec with the seeds of the validation, if there is to be one."""
+
+    def __post_init__(self) -> None:
+        judge(self.spec, self.fitness)
+        asked = self.spec.meta.validation
+        self.fresh = fresh_spec(self.spec, asked) if asked and asked.top else None
+
+    def run(self, place: Callable[[], Path], facts: dict[str, Any]) -> SearchRun:
+        """Search, validate and report, in the directory that `place` makes or names.
+
+        `facts`: what run.json says there of an earlier process. Ctrl-C ends the search or its validation, and keeps
+        what there is.
+        """
+        spec, searcher, state = self.spec, self.searcher, "STOPPED"
+        with on_tune.local_ray() as folder:
+            workers = on_tune.workers(spec.meta.resources)
+            size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
+            facts = facts or {"workers": workers, "settings": size}
+            directory = place()
+            if not (directory / "spec.json").exists():
+                write_spec(directory, dump(spec), self.backends, self.fitness)
+            with owning(directory):
+                write_state(directory, "search", "RUNNING", **facts)
+                try:
+                    ended = self._conduct(directory, facts["settings"], facts["workers"], folder)
+                    if not ended.interrupted:
+                        state = "FAILED" if ended.failed else "DONE"
+                finally:
+                    write_state(directory, "search", state, **facts)
+                return ended
+
+    def _conduct(self, directory: Path, size: int, workers: int, folder: Path) -> SearchRun:
+        search = Search(
+            self.spec, directory, Plan(self.spec, self.searcher, size), self.backends, self.fitness, workers
+        )
+        self.display.begin(search, self.spec.meta.search_spec.name, size, workers)
+        interrupted = self._train(search, workers, folder)
+        table = analyze(directory, graphs=self.graphs)
+        found = ranked(table, search.sign)
+        best, validation = found["trial"].tolist(), None
+        saved = save_best(search, best[0]) if best else None
+        self.display.found(found, search)
+        if self.fresh and not interrupted:
+            validation, interrupted = self._validate(search, self.fresh, best, workers, folder)
+        tested = analyze_validation(directory, self.graphs)
+        if validation and len(tested):
+            if not interrupted and 1 in tested["rank"].tolist():
+                best = tested["trial"].tolist()
+                saved = save_best(search, best[0])
+            self.display.compared(tested, validation, interrupted)
+        self.display.saved(search, best[0] if best else None, interrupted)
+        return SearchRun(directory, table, tested, saved, interrupted)
+
+    def _validate(
+        self, search: Search, fresh: Spec, best: list[int], workers: int, folder: Path
+    ) -> tuple[Search | None, bool]:
+        """Train the best settings again, and the spec's own; also whether that was interrupted."""
+        directory, plan = search.directory / NAME, validation_plan(search, fresh, best, workers)
+        if plan is None:
+            self.display.skipped()
+            return None, False
+        directory.mkdir(exist_ok=True)
+        if not (directory / "spec.json").exists():
+            write_spec(directory, dump(fresh), self.backends, self.fitness)
+        with owning(directory):
+            validation = Search(fresh, directory, plan, self.backends, self.fitness, workers)
+            self.display.begin_validation(validation)
+            return validation, self._train(validation, workers, folder / NAME)
+
+    def _train(self, search: Search, workers: int, folder: Path) -> bool:
+        """Train all trials; whether that was interrupted."""
+        interrupted, resources = True, search.spec.meta.resources
+        try:
+            interrupted = on_tune.run(search, resources, workers, folder, lambda: self.display.progress(search))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.display.end(search, interrupted)
+        return interrupted
+
+
+def save_best(search: Search, number: int) -> Path:
+    """Write a trial's spec as best_spec.json, which can be trained as it is."""
+    raw = TrialFiles(search.directory / f"trial_{number}").record["spec"]
+    path = search.directory / "best_spec.json"
+    write_json(path, {f"{search.spec.name}_best": {key: value for key, value in raw.items() if key != "name"}})
+    return path
