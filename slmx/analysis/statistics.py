@@ -6,7 +6,9 @@ intervals over episodes come out far too narrow (LARG/jax-aht PR 108, google-res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,7 +39,7 @@ def iqm(values: ArrayLike, axis: int = -1) -> np.ndarray | np.floating:
 def bootstrap_interval(
     runs: ArrayLike, statistic: Statistic = mean, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of `statistic` over runs.
+    """Bootstrap interval of `statistic` over runs, by `percentile_interval`.
 
     `runs` is `[n]`, one number per run (seed). A matrix of runs by episodes raises ValueError: reduce each run to one
     number first. Runs are drawn with replacement by a seeded generator, so the same numbers give the same interval.
@@ -51,7 +53,7 @@ def bootstrap_interval(
     if len(values) < 2 or np.isnan(values).any():
         return np.nan, np.nan
     drawn = values[draw_runs(len(values), resamples, seed)]
-    return percentile_interval(statistic(drawn, axis=-1), confidence)
+    return percentile_interval(statistic(drawn, axis=-1), len(values), confidence)
 
 
 def draw_runs(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.int64]:
@@ -63,11 +65,36 @@ def draw_runs(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.i
     return np.random.default_rng(seed).integers(n, size=(resamples, n))
 
 
-def percentile_interval(drawn: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-    """The middle of a statistic's values over resamples, `[resamples]`."""
-    tail = 50 * (1 - confidence)
+def percentile_interval(drawn: ArrayLike, runs: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The middle of a statistic's values over resamples of so many runs, `[resamples]`.
+
+    Expanded (Hesterberg, 2015: What Teachers Should Know About the Bootstrap): few runs vary less among their resamples
+    than among themselves, and Student's t is wider than the normal distribution. The mean of ten normal runs is in the
+    plain middle 95 % in 90 of 100 cases, in this one in 95; of five runs in 84 and 92, of three in 75 either way.
+    """
+    tail = 100 * NormalDist().cdf(-math.sqrt(runs / (runs - 1)) * student(confidence, runs - 1))
     low, high = np.percentile(np.asarray(drawn, float), [tail, 100 - tail])
     return float(low), float(high)
+
+
+def student(confidence: float, freedom: int) -> float:
+    """How many standard errors on each side of 0 hold so much of Student's t with whole degrees of freedom.
+
+    Source: Abramowitz and Stegun 26.7.3 and 26.7.4, solved for the angle by halving.
+    """
+
+    def inside(angle: float) -> float:
+        term, total = math.cos(angle) if freedom % 2 else 1.0, 0.0
+        for k in range(freedom % 2, freedom - 1, 2):
+            total += math.sin(angle) * term
+            term *= math.cos(angle) ** 2 * (k + 1) / (k + 2)
+        return 2 / math.pi * (angle + total) if freedom % 2 else total
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < confidence else (low, middle)
+    return math.sqrt(freedom) * math.tan(low)
 
 
 def moving_average(values: ArrayLike, window: int) -> NDArray[np.float64]:

@@ -50,10 +50,12 @@ def comparison(
         row = {key: found[number][key] for key in ("trial", "sessions", "failed", "state")}
         row |= {"rank": best.index(number) + 1 if number in best else None}
         row |= {"tuned_score": tuned_score, "test_score": score, "gap": score - tuned_score}
-        row["test_low"], row["test_high"] = percentile_interval(drawn[number])
+        row["test_low"], row["test_high"] = percentile_interval(drawn[number], row["sessions"])
         if number:
             row["difference"] = score - own
-            row["difference_low"], row["difference_high"] = percentile_interval(drawn[number] - own_drawn)
+            row["difference_low"], row["difference_high"] = percentile_interval(
+                drawn[number] - own_drawn, row["sessions"]
+            )
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"rank": "Int64"})
 

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from slmx.analysis.statistics import bootstrap_interval, iqm, mean, moving_average
+from slmx.analysis.statistics import (
+    bootstrap_interval,
+    draw_runs,
+    iqm,
+    mean,
+    moving_average,
+    percentile_interval,
+    student,
+)
 
 
 def test_iqm_cuts_a_quarter_from_each_end():
@@ -25,17 +33,35 @@ def test_bootstrap_is_over_runs_alone():
 
 
 def test_bootstrap_of_two_runs_by_hand():
-    """Means of two draws from {0, 1} are 0, 0.5, 1 with chances 1/4, 1/2, 1/4: quantiles 0.025 and 0.975 are 0 and 1;
-    those of the middle 40% (0.3 and 0.7) both 0.5."""
+    """Means of two draws from {0, 1} are 0, 0.5, 1 with chances 1/4, 1/2, 1/4.
+
+    Of two runs the ends of 95 % are the quantiles 0 and 1; those of 20 % are where the normal distribution has
+    -sqrt(2) * 0.324920 = -0.459506: quantiles 0.322935 and 0.677065.
+    """
     assert bootstrap_interval([0.0, 1.0]) == (0.0, 1.0)
-    assert bootstrap_interval([0.0, 1.0], confidence=0.4) == (0.5, 0.5)
+    assert bootstrap_interval([0.0, 1.0], confidence=0.2) == (0.5, 0.5)
+    assert percentile_interval(np.linspace(0, 100, 1001), 2, 0.2) == pytest.approx((32.2935, 67.7065), abs=1e-3)
+
+
+def test_student_is_the_published_table():
+    table = {(0.95, 1): 12.7062, (0.95, 2): 4.30265, (0.95, 3): 3.18245, (0.95, 9): 2.26216, (0.99, 4): 4.60409}
+    assert {key: student(*key) for key in table} == pytest.approx(table, abs=1e-5)
+    assert student(0.95, 1000) == pytest.approx(1.96234, abs=1e-5)
+
+
+@pytest.mark.parametrize(("runs", "share"), [(5, 0.92), (10, 0.95), (20, 0.95)])
+def test_intervals_hold_what_they_promise(runs, share):
+    """The mean of normal runs; the plain middle 95 % of resamples hold it in 0.84, 0.90 and 0.93 of cases."""
+    samples, places = np.random.default_rng(0).normal(size=(2000, runs)), draw_runs(runs, 2000)
+    intervals = [percentile_interval(own[places].mean(1), runs) for own in samples]
+    assert np.mean([low <= 0 <= high for low, high in intervals]) == pytest.approx(share, abs=0.015)
 
 
 def test_bootstrap_covers_and_repeats():
     runs = np.random.default_rng(1).normal(size=20)
     low, high = bootstrap_interval(runs)
-    # the normal interval is 1.96 standard errors to each side
-    half = 1.96 * runs.std() / np.sqrt(20)
+    # the interval of normal runs is 2.093 standard errors to each side
+    half = 2.093 * runs.std(ddof=1) / np.sqrt(20)
     assert (high - low) / 2 == pytest.approx(half, rel=0.05)
     assert (low, high) == bootstrap_interval(runs)
     assert bootstrap_interval(runs, iqm) != (low, high)
