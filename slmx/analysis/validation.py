@@ -92,10 +92,10 @@ def verdict(row: Mapping[str, Any], sign: int) -> str:
 
     Better and worse are said where the whole interval of the difference is.
     """
-    if not row["trial"]:
-        return "the default"
     if math.isnan(row["test_score"]):
         return f"no test score: {row['state']}"
+    if not row["trial"]:
+        return "the default"
     if math.isnan(row["difference"]):
         return "the default has no test score to compare with"
     by, low, high = (row[key] for key in ("difference", "difference_low", "difference_high"))

@@ -74,7 +74,8 @@ def _value(value: Any) -> str:
 
 
 def _name(row: Mapping[Any, Any]) -> str:
-    return f"trial {row['trial']}" if row["trial"] else "default"
+    name = f"trial {row['trial']}" if row["trial"] else "default"
+    return f"{name}, {row['state']}" if math.isnan(row["test_score"]) else name
 
 
 def _colour(row: Mapping[Any, Any]) -> str:

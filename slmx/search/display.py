@@ -190,15 +190,17 @@ def print_comparison(console: Console, table: pd.DataFrame, sign: int) -> None:
         shown.add_column(column, justify="right")
     for row in rows:
         tuned, test, low, high, gap = itertools.islice(cells, len(keys))
-        shown.add_row(called(row["trial"]), tuned, test, Text(f"[{low}, {high}]"), gap if gap[0] == "-" else f"+{gap}")
+        ends = "-" if low == "-" else f"[{low}, {high}]"
+        shown.add_row(called(row["trial"]), tuned, test, Text(ends), gap if gap[0] == "-" else f"+{gap}")
     console.print(shown)
     console.print(Text("gap: test minus tuned; [intervals] are over runs, of differences over pairs of runs", "dim"))
     for row in rows:
-        lost = f"{row['failed']} of {row['sessions']} seeds FAILED" if row["failed"] else ""
-        words = [verdict(row, sign)] if row["trial"] else []
-        if words or lost:
+        words = [verdict(row, sign)] if row["trial"] or math.isnan(row["test_score"]) else []
+        if 0 < row["failed"] < row["sessions"]:
+            words.append(f"{row['failed']} of {row['sessions']} seeds FAILED")
+        if words:
             name = f"trial {row['trial']}" if row["trial"] else "the default"
-            console.print(Text(f"{name}: {'; '.join([*words, *([lost] if lost else [])])}"))
+            console.print(Text(f"{name}: {'; '.join(words)}"))
     first = rows[0]
     if math.isnan(first["test_score"]):
         console.print("no setting has a test score")
