@@ -594,8 +594,8 @@ def test_help(slmx: Slmx) -> None:
     for arguments in ([], ["-h"], ["--help"]):
         said = slmx(*arguments)
         assert said.code == 0 and not said.err and said.out.startswith("Usage: slmx [OPTIONS] COMMAND")
-        assert all(f"  {name} " in said.out for name in ("run", "enjoy", "check", "list", "analyze"))
-    assert set(COMMANDS) == {"run", "enjoy", "check", "list", "analyze"}
+        assert all(f"  {name} " in said.out for name in ("run", "enjoy", "resume", "check", "list", "analyze"))
+    assert set(COMMANDS) == {"run", "enjoy", "resume", "check", "list", "analyze"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
