@@ -26,15 +26,16 @@ from slmx.env.spec import EnvSpec
 from slmx.errors import SlmxError
 from slmx.memory.episodes import Episodes
 from slmx.session import Program, Session
+from slmx.spec.benchmark import is_benchmark
 from slmx.spec.build import build
 from slmx.spec.dump import with_settings
-from slmx.spec.load import load
+from slmx.spec.load import find, load, read
 from slmx.spec.model import Spec
 from tests import own
 from tests.command import call
 
 ROOT = Path(__file__).parents[1]
-SPEC_FILES = sorted(p for p in (ROOT / "spec").rglob("*") if p.suffix in (".json", ".yaml") and p.name[0] != "_")
+SPEC_FILES = [path for path in find([ROOT / "spec"]) if not is_benchmark(read(path))]
 NET = {"type": "MLP", "hid_layers": [16], "optim_spec": {"name": "Adam", "lr": 0.003}}
 AGENTS: dict[str, dict[str, Any]] = {
     "PPO": {

@@ -48,6 +48,13 @@ def attempt(name: str, raw: Any, *, idle: bool = True, relations: bool = True) -
     return (None, errors) if errors else (spec, [])
 
 
+def attempt_group(model: type[ModelT], raw: Any, place: str) -> tuple[ModelT | None, list[SpecError]]:
+    """A typed group of keys that is not part of a spec, or None and all that is wrong with it."""
+    builder = _Builder(idle=True, relations=True)
+    built = builder.model(model, raw, place)
+    return built, builder.finish()
+
+
 @dataclass
 class _Unknown:
     """A key that is not known at its place, judged when all places have been seen."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from slmx.member.hyper import Hyper, varies
 from slmx.member.schedule import Schedule
-from slmx.spec.build import build, idle_keys, join, spec_keys
+from slmx.spec.build import build, idle_keys, join, show, spec_keys
 from slmx.spec.model import AgentSpec, Spec
 from slmx.spec.registry import Registry, registry_of
 
@@ -85,6 +85,17 @@ def static(spec: Spec) -> str:
     Numbers that may vary between members are masked; of a schedule its kind remains.
     """
     return json.dumps(_masked(spec, dump(spec), ""), sort_keys=True)
+
+
+def difference(one: Any, other: Any, place: str = "") -> str:
+    """Where two pieces of plain data first differ, as `path: this, not that`; empty where they are equal."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = dict.fromkeys([*one, *other])
+        return next(filter(None, (difference(one.get(k), other.get(k), join(place, k)) for k in keys)), "")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return next(filter(None, (difference(*pair, join(place, i)) for i, pair in pairs)), "")
+    return "" if one == other else f"{place}: {show(one)}, not {show(other)}"
 
 
 def _group(model: BaseModel, registry: Registry | None, changed_only: bool) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def attempt_file(
     SlmxError where the file as a whole cannot be read.
     """
     raw = read(path)
-    used = {found for _, text in _strings(raw) for found in VARIABLE.findall(text)}
+    used = variables_of(raw)
     for given in variables or {}:
         if given not in used:
             hint = did_you_mean(given, used) or "it has no variables"
@@ -138,6 +138,11 @@ def parsed(value: Any) -> Any:
         return value
 
 
+def variables_of(raw: Any) -> set[str]:
+    """The variables that occur in what a file says."""
+    return {found for _, text in _strings(raw) for found in VARIABLE.findall(text)}
+
+
 def substitute(raw: Any, variables: Mapping[str, Any]) -> Any:
     """The same with variables put in; those that are not given stay as they stand."""
     if isinstance(raw, Mapping):
@@ -161,6 +166,8 @@ def substitute_text(text: Any, variables: Mapping[str, Any]) -> Any:
 def _attempt(name: str, raw: Any, overrides: Mapping[str, Any]) -> tuple[Spec | None, list[SpecError]]:
     raw = copy.deepcopy(raw)
     errors = []
+    if isinstance(raw, Mapping) and "benchmark" in raw:
+        return None, [SpecError("", "is a benchmark, which stands in a file of benchmarks alone")]
     if isinstance(raw, dict) and "name" in raw:
         errors.append(SpecError("name", "unknown key", "a spec is named by its key in the file"))
         del raw["name"]

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from slmx.env.spec import EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
+from slmx.spec.benchmark import KEY, BenchmarkEnvSpec, BenchmarkSpec, EnvListsSpec
 from slmx.spec.build import phrase, show, spec_keys
 from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec, ValidateSpec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
@@ -53,6 +54,8 @@ def vocabulary() -> dict[str, list[Entry]]:
     models = {"agent": AgentSpec, "env": EnvSpec, "wrapper": WrapperSpec, "body": BodySpec, "meta": MetaSpec}
     models |= {"objective": ObjectiveSpec, "validate": ValidateSpec, "resources": ResourceSpec, "schedule": Schedule}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
+    parts = {KEY: BenchmarkSpec, f"{KEY}.env": EnvListsSpec, f"{KEY}.env.discrete": BenchmarkEnvSpec}
+    sections[KEY] = [_entry(name, model, None, model.__doc__) for name, model in parts.items()]
     kinds = [Key(f"__{kind}", "a list of values", None, "one of the values", False) for kind in LISTS]
     kinds += [Key(f"__{k}", f"[{', '.join(args)}]", None, f"as ray.tune.{k}", False) for k, args in ARGUMENTS.items()]
     return sections | {"search": [Entry("search", "Suffixes of searched keys; a bare list is a grid.", tuple(kinds))]}
@@ -120,9 +123,27 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "slmx spec file",
         "type": "object",
-        "additionalProperties": {"$ref": "#/$defs/spec"},
+        "additionalProperties": {
+            "if": {"required": [KEY]},
+            "then": _benchmark_schema(definitions),
+            "else": {"$ref": "#/$defs/spec"},
+        },
         "$defs": definitions,
     }
+
+
+def _benchmark_schema(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a benchmark with the short forms in which it may be written."""
+    definitions[KEY] = _schema(BenchmarkSpec, None, definitions)
+    names = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+    definitions[KEY]["properties"]["algorithm"]["additionalProperties"]["additionalProperties"] = names
+    one = {"oneOf": [{"type": "string"}, {"$ref": "#/$defs/BenchmarkEnvSpec"}]}
+    for listed in definitions["EnvListsSpec"]["properties"].values():
+        listed |= {"oneOf": [*one["oneOf"], {"type": "array", "items": one}]}
+        for key in ("type", "items"):
+            listed.pop(key)
+    keys = {KEY: {"$ref": f"#/$defs/{KEY}"}}
+    return {"type": "object", "properties": keys, "required": [KEY], "additionalProperties": False}
 
 
 def _schema(model: type[BaseModel], registry: Registry | None, definitions: dict[str, Any]) -> dict[str, Any]:

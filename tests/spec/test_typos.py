@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 
 from slmx.errors import SpecErrors
+from slmx.spec.benchmark import is_benchmark
 from slmx.spec.check import check_file
 from slmx.spec.load import find, read
 
-SPECS = [(name, raw) for path in find([Path("spec")]) for name, raw in read(path).items()]
+FILES = [read(path) for path in find([Path("spec")])]
+SPECS = [(name, raw) for file in FILES if not is_benchmark(file) for name, raw in file.items()]
 LETTERS = string.ascii_lowercase + "_"
 SLIPS: dict[str, Callable[[str, int, str], str]] = {
     "deletion": lambda word, i, _: word[:i] + word[i + 1 :],
