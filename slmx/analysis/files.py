@@ -135,12 +135,13 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
-def newest(data: Path) -> Path:
-    """The directory of the run in a data folder that began last."""
-    runs = [file.parent for file in data.glob("*/spec.json")]
-    if not runs:
+def newest(data: Path, benchmarks: bool = False) -> Path:
+    """The directory of the run, or with `benchmarks` of the run or benchmark, in a data folder that began last."""
+    names = ("spec.json", "benchmark.json") if benchmarks else ("spec.json",)
+    began = {file.parent: file.stat().st_mtime for name in names for file in data.glob(f"*/{name}")}
+    if not began:
         raise SlmxError(f"{data}: no runs here; train a spec first (slmx run SPEC_FILE) or name the directory of a run")
-    return max(runs, key=lambda run: ((run / "spec.json").stat().st_mtime, run.name))
+    return max(began, key=lambda run: (began[run], run.name))
 
 
 def of_port(table: pd.DataFrame, port: Port) -> pd.DataFrame:
