@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from slmx.errors import SlmxError, counted, did_you_mean
+from slmx.errors import SlmxError, did_you_mean
 
 if TYPE_CHECKING:
-    from slmx import lab
+    from slmx.dispatch import Ended
 
-MODES = ("train", "dev", "search", "enjoy")
+MODES = ("train", "dev", "search", "benchmark", "enjoy")
 
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -46,46 +46,57 @@ Video = Annotated[Path | None, typer.Option("--video", metavar="FILE.mp4", help=
 @app.command()
 def run(
     source: Annotated[
-        Path, typer.Argument(metavar="SPEC_FILE|DATA_DIR", help="a spec file; for enjoy, a run's directory")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="FILE|DATA_DIR",
+            help="a file of specs or benchmarks, or a schedule; for enjoy, a run's directory; "
+            "by default the schedule config/experiments.json",
+        ),
+    ] = None,
     rest: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SPEC_NAME] MODE", help=f"modes: {', '.join(MODES)}; by default train"),
+        typer.Argument(
+            metavar="[SPEC_NAME] MODE", help=f"modes: {', '.join(MODES)}; by default train, or benchmark for one"
+        ),
     ] = None,
     data: Data = Path("data"),
     variables: Variables = None,
     settings: Settings = None,
     quiet: Quiet = False,
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw graphs after the training")] = True,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="DIR", help="an earlier benchmark to which cells are added")
+    ] = None,
     episodes: Episodes = None,
     session: SessionNumber = None,
     seed: Seed = None,
     render: Render = None,
     video: Video = None,
 ) -> None:
-    """Train a spec, look at it briefly (dev), search its hyperparameters, or enjoy a trained model."""
+    """Train a spec, look at it briefly (dev), search its hyperparameters, sweep a benchmark, or enjoy a trained model.
+
+    A schedule {spec_file: {spec_name: mode}} runs one after another, and skips what is finished.
+    """
     name, mode = read_mode(rest or [])
     if mode == "enjoy":
-        if name:
-            raise SlmxError(f"enjoy plays what a run left: give its directory, without a spec's name ({name})")
+        if name or source is None:
+            named = f", without a spec's name ({name})" if name else ""
+            raise SlmxError(f"enjoy plays what a run left: give its directory{named}")
         play(source, episodes, session, seed, render, video, quiet)
         return
     given = {"--episodes": episodes, "--session": session, "--seed": seed, "--render": render, "--video": video}
     if useless := [option for option, value in given.items() if value is not None]:
-        raise SlmxError(f"{', '.join(useless)}: only for mode enjoy, not {mode}")
-    from slmx.spec.check import check_one
+        raise SlmxError(f"{', '.join(useless)}: only for mode enjoy{f', not {mode}' if mode else ''}")
+    from slmx.dispatch import run_file
     from slmx.spec.load import UnknownName
 
+    filled = pairs(variables, "-s"), pairs(settings, "--set")
     try:
-        spec = check_one(source, name, pairs(variables, "-s"), pairs(settings, "--set"))
+        leave(run_file(source, name, mode, *filled, data, quiet, graphs, into))
     except UnknownName as error:
-        if rest == [name]:  # the one word may have been meant for a mode
+        if mode is None:  # the one word may have been meant for a mode
             raise SlmxError(f"{error}; modes: {', '.join(MODES)}") from error
         raise
-    from slmx import lab
-
-    ended = {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode](spec, data, quiet, graphs)
-    leave(ended)
 
 
 @app.command()
@@ -100,7 +111,7 @@ def enjoy(
     quiet: Quiet = False,
 ) -> None:
     """Play a trained model greedily and print its returns."""
-    play(directory or newest_run(data, quiet), episodes, session, seed, render, video, quiet)
+    play(directory or newest_run(data, quiet, benchmarks=False), episodes, session, seed, render, video, quiet)
 
 
 @app.command()
@@ -111,10 +122,10 @@ def resume(
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw graphs at the end")] = True,
 ) -> None:
     """Go on with a run that was killed or stopped, from its last checkpoint, as if it had not been."""
-    from slmx import lab
+    from slmx.dispatch import resume as go_on
 
     directory = directory or newest_run(data, quiet)
-    ended = lab.resume(directory, quiet, graphs)
+    ended = go_on(directory, quiet, graphs)
     if ended is None:
         if not quiet:
             print(f"{directory}: this run came to its end; there is nothing to resume")
@@ -137,15 +148,14 @@ def check(
         return
     if not files:
         raise SlmxError("name a spec file or a folder of them to check, or ask for --schema")
-    from slmx.spec.check import check_file
+    from slmx.dispatch import checked
     from slmx.spec.load import find
 
     given = pairs(variables, "-s"), pairs(settings, "--set")
     wrong = False
     for file in find(files):
         try:
-            specs = check_file(file, None, *given)
-            print(f"{file}: {counted(len(specs), 'spec')}, no errors")
+            print(f"{file}: {checked(file, *given)}, no errors")
         except SlmxError as error:
             wrong = True
             print(error, file=sys.stderr)
@@ -186,18 +196,12 @@ def analyze(
     quiet: Quiet = False,
 ) -> None:
     """Make a run's tables and graphs again, from its files."""
-    from slmx.analysis.analyze import analyze as make
-    from slmx.search.display import print_validation
+    from slmx.dispatch import analyze as make
 
-    directory = directory or newest_run(data, quiet)
-    table = make(directory, graphs, speed)
-    if quiet:
-        return
-    print(table.T.to_string(header=False))
-    print_validation(directory)
+    make(directory or newest_run(data, quiet), graphs, speed, quiet)
 
 
-def leave(ended: lab.Run | lab.SearchRun) -> None:
+def leave(ended: Ended) -> None:
     """The exit code of a run that ended so."""
     if ended.interrupted:
         raise typer.Exit(130)
@@ -205,11 +209,11 @@ def leave(ended: lab.Run | lab.SearchRun) -> None:
         raise typer.Exit(1)
 
 
-def newest_run(data: Path, quiet: bool) -> Path:
-    """The newest run in a data folder, which is also said."""
+def newest_run(data: Path, quiet: bool, benchmarks: bool = True) -> Path:
+    """The newest run or benchmark in a data folder, which is also said."""
     from slmx.analysis.files import newest
 
-    directory = newest(data)
+    directory = newest(data, benchmarks)
     if not quiet:
         print(directory)
     return directory
@@ -244,17 +248,17 @@ def play(
         print("the same as its final evaluation" if played.repeats else f"its final evaluation was: {stored}")
 
 
-def read_mode(rest: list[str]) -> tuple[str | None, str]:
-    """The spec's name, if given, and the mode."""
+def read_mode(rest: list[str]) -> tuple[str | None, str | None]:
+    """The spec's name and the mode, where they are given."""
     if len(rest) > 2:
         raise SlmxError(f"expected [SPEC_NAME] MODE, not {' '.join(rest)}")
     if not rest:
-        return None, "train"
+        return None, None
     *names, mode = rest
     if mode not in MODES:
         if names:
             raise SlmxError(f'unknown mode "{mode}"; {did_you_mean(mode, MODES)}')
-        return mode, "train"
+        return mode, None
     return (names[0] if names else None), mode
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from slmx.spec.vocabulary import Entry
 
 PLAIN_SECONDS = 5.0  # between lines where there is no terminal to redraw
+PLAIN_WIDTH = 160  # characters of a table's line where there is no terminal
 FRAMES_A_SECOND = 30
 
 
@@ -53,6 +54,9 @@ class Display:
         self.console.print(Text(str(directory), style="dim"))
         if self._before:
             self.console.print(f"goes on from frame {self._before:,}")
+        self._start()
+
+    def _start(self) -> None:
         self._started = self._printed = time.perf_counter()
         if self.console.is_terminal and not self.verbose:
             self._live = Live(console=self.console, refresh_per_second=8, transient=True)
@@ -96,7 +100,7 @@ class Display:
         if self.quiet:
             return
         rows = run.table.to_dict("records")
-        ports = sorted({(row["agent"], row["env"]) for row in rows})
+        ports = sorted({(row["agent"], row["env"]) for row in rows if row["agent"] == row["agent"]})  # none is NaN
         several = len(ports) > 1
         table = Table(box=None, pad_edge=False, collapse_padding=several)  # fits 80 columns
         identity = ("session", *(("agent", "env") if several else ()), "state")
@@ -128,6 +132,38 @@ class Display:
             self.console.print(Text(f"to go on: slmx resume {run.directory}"))
         if any(row["state"] != "FAILED" for row in rows):
             self.console.print(Text(f"to see it play: slmx enjoy {run.directory}"))
+
+
+class Brief(Display):
+    """A training as one of several: how far it is while it lasts, and no results; `announce` is called as it begins."""
+
+    def __init__(self, announce: Callable[[], None], quiet: bool = False, console: Console | None = None):
+        super().__init__(quiet, console=console)
+        self.announce = announce
+
+    def begin(self, program: Program, directory: Path) -> None:
+        """Begin the live line."""
+        self._before = sum(program.frames)
+        self.announce()
+        if not self.quiet:
+            self._start()
+
+    def end(self, interrupted: bool, graphs: bool = True) -> None:
+        """Leave the live line."""
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def results(self, run: Run) -> None:
+        """Nothing: whoever runs several says it."""
+
+
+def wide_console(quiet: bool = False) -> Console:
+    """A console for tables: as wide as the terminal, and where there is none, as a line of a table may be."""
+    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console
 
 
 def print_overview(sections: Mapping[str, Sequence[Entry]]) -> None:
@@ -162,7 +198,7 @@ def print_entry(entry: Entry) -> None:
 
 def number(value: float, digits: int) -> str:
     """A number with so many digits; nothing where there is none."""
-    return "" if math.isnan(value) else f"{value:.{digits}f}"
+    return "" if math.isnan(value) else f"{value:z.{digits}f}"
 
 
 def clock(seconds: float) -> str:

@@ -76,10 +76,12 @@ def train(
     return _train(directory, program, display, graphs, check)
 
 
-def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> Run | SearchRun | None:
+def resume(
+    directory: Path, quiet: bool = False, graphs: bool = True, display: Display | None = None
+) -> Run | SearchRun | None:
     """Go on with a run that was killed or stopped, as if it had not been; None where it had come to its end.
 
-    SlmxError where the directory is not of a run, or the run is under way.
+    `display` shows a training. SlmxError where the directory is not of a run, or the run is under way.
     """
     from slmx.analysis.files import read_record
     from slmx.display import Display
@@ -99,7 +101,7 @@ def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> Run | S
         raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
     if mode == "search":
         return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs)
-    return _train(directory, Program(_sessions(spec)), Display(quiet), graphs, check=False)
+    return _train(directory, Program(_sessions(spec)), display or Display(quiet), graphs, check=False)
 
 
 def _sessions(spec: Spec) -> list[Session]:
@@ -173,14 +175,18 @@ def _search(
     return Experiment(spec, searcher, backends, fitness, display, graphs).run(place, facts)
 
 
+def brief(spec: Spec) -> Spec:
+    """The spec cut to what a short look takes: one session of a few thousand frames with many table rows."""
+    envs = [env.model_copy(update={"max_frame": min(env.max_frame, DEV_FRAMES)}) for env in spec.env]
+    meta = {"max_session": 1, "log_frequency": max(1, min(env.max_frame for env in envs) // 20), "eval_episode": 3}
+    return spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
+
+
 def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True) -> Run:
     """A short look at one session: a few thousand frames, every table row shown, every update checked."""
     from slmx.display import Display
 
-    envs = [env.model_copy(update={"max_frame": min(env.max_frame, DEV_FRAMES)}) for env in spec.env]
-    meta = {"max_session": 1, "log_frequency": max(1, min(env.max_frame for env in envs) // 20), "eval_episode": 3}
-    short = spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
-    run = train(short, data, quiet, graphs, check=True, display=Display(quiet, verbose=True))
+    run = train(brief(spec), data, quiet, graphs, check=True, display=Display(quiet, verbose=True))
     if has_screen() and not run.failed:
         enjoy(run.directory, episodes=1, render="human")
     return run

@@ -19,12 +19,13 @@ PATIENCE = 30.0  # seconds in which the workers of a killed run come to their en
 
 
 @contextlib.contextmanager
-def owning(directory: Path) -> Iterator[None]:
+def owning(directory: Path, held: str = "spec.json") -> Iterator[None]:
     """Be the one process that runs this directory, while this lasts.
 
-    Waits for workers that a killed run has left; SlmxError where another process runs it.
+    `held`: the file that the lock is on. Waits for workers that a killed run has left; SlmxError where another process
+    runs it.
     """
-    with (directory / "spec.json").open("a") as own:
+    with (directory / held).open("a") as own:
         if not _locked(own):
             raise SlmxError(f"{directory}: another process is running this")
         if (directory / "journal.jsonl").exists():

@@ -267,10 +267,10 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "no name": ([], "spec.json: which spec? There are ppo_a, ppo_b"),
     "wrong name": (["ppo_c", "train"], 'spec.json: there is no spec "ppo_c"; did you mean "ppo_a"?'),
     "wrong mode": (["ppo_a", "tran"], 'unknown mode "tran"; did you mean "train"?'),
-    "far mode": (["ppo_a", "xyz"], 'unknown mode "xyz"; known: dev, enjoy, search, train'),
+    "far mode": (["ppo_a", "xyz"], 'unknown mode "xyz"; known: benchmark, dev, enjoy, search, train'),
     "name or mode": (
         ["trian"],
-        'spec.json: there is no spec "trian"; known: ppo_a, ppo_b; modes: train, dev, search, enjoy',
+        'spec.json: there is no spec "trian"; known: ppo_a, ppo_b; modes: train, dev, search, benchmark, enjoy',
     ),
     "too much": (["ppo_a", "train", "now"], "expected [SPEC_NAME] MODE, not ppo_a train now"),
     "enjoy with a name": (
@@ -346,7 +346,11 @@ def test_commands_that_are_none(slmx: Slmx) -> None:
     where = "(slmx -h shows what it takes)"
     refused(slmx("chek", "x"), f"slmx: no such command 'chek'. Did you mean 'check'? {where}")
     refused(slmx("--versoin"), f"slmx: no such option: --versoin {where}")
-    refused(slmx("run"), "slmx run: missing argument 'SPEC_FILE|DATA_DIR' (slmx run -h shows what it takes)")
+    refused(
+        slmx("run"),
+        "config/experiments.json: no such file here; `slmx run SPEC_FILE` runs a spec, `slmx run FILE` a schedule "
+        "{spec_file: {spec_name: mode}}, and without a name that of this file is run",
+    )
     refused(slmx("check"), "name a spec file or a folder of them to check, or ask for --schema")
     refused(slmx("list", "PPPO"), 'there is nothing called "PPPO" to list; did you mean "PPO"?')
 

@@ -48,7 +48,11 @@ MAY_IMPORT = {
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
     | {"lock", "table"},
-    "cli": LEARNING | {"spec", "space", "env", "session", "record", "analysis", "search", "display", "lab"},
+    "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
+    "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
+    "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
+    "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "analysis", "display"} | BASE,
+    "cli": {"dispatch", "lab", "spec", "analysis", "display"} | BASE,
     "__main__": {"cli"},
 }
 REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS)
@@ -150,7 +154,21 @@ def loaded_by(names: list[str]) -> dict[str, list[str]]:
 
 
 def test_the_command_line_and_typed_keys_import_nothing_heavy() -> None:
-    light = ("", "cli", "lab", "display", "spec", "space", "errors", "lazy", "member")
+    light = (
+        "",
+        "cli",
+        "dispatch",
+        "schedule",
+        "benchmark",
+        "once",
+        "lab",
+        "display",
+        "spec",
+        "space",
+        "errors",
+        "lazy",
+    )
+    light += ("member",)
     typed = [dotted(path) for path in modules() if part(dotted(path)) in light]
     registered = {home.partition(":")[0] for registry in REGISTRIES for home in registry.values()}
     guilty = {name: heavy for name, heavy in loaded_by([*typed, "slmx.env.spec", *sorted(registered)]).items() if heavy}

@@ -18,6 +18,7 @@ import typer
 from packaging.requirements import Requirement
 
 from slmx.cli import app, pairs, read_mode
+from slmx.spec.benchmark import check_benchmark
 from slmx.spec.load import load_one
 
 ROOT = Path(__file__).parents[1]
@@ -98,8 +99,9 @@ def parse_lab(arguments: list[str]) -> None:
             assert (ROOT / path).exists() or list(ROOT.glob(str(path))), f"{path} does not exist"
     source = given.get("source")
     if source is not None and source.parts[0] == "spec":
-        spec_name, _ = read_mode(given["rest"] or [])
-        load_one(ROOT / source, spec_name, pairs(given["variables"], "-s"), pairs(given["settings"], "--set"))
+        spec_name, mode = read_mode(given["rest"] or [])
+        read_one = check_benchmark if mode == "benchmark" else load_one
+        read_one(ROOT / source, spec_name, pairs(given["variables"], "-s"), pairs(given["settings"], "--set"))
 
 
 def parse_bench(arguments: list[str]) -> None:
@@ -114,16 +116,16 @@ def parse_bench(arguments: list[str]) -> None:
 # What makes README's longer commands short. The checks themselves are what runs this file.
 SHORTER = {
     "bin/test": None,
-    "bin/lab run spec/demo.json search": "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2 "
+    "bin/lab run spec/benchmark.json": "--set env.0.max_frame=2000 --set meta.max_session=2 --no-graphs",
+    "bin/lab run": "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2 "
     "--set meta.validate.top=1 --set meta.validate.sessions=2",
-    "bin/lab run": "--set env.0.max_frame=2000 --set meta.eval_episode=2",
     "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
     "bin/bench speed": "--quick --only DQN/CartPole-v1/1",
 }
 
 
 def test_the_commands_of_the_readme_run_one_after_another(tmp_path: Path) -> None:
-    for name in ("bin", "spec"):
+    for name in ("bin", "config", "spec"):
         (tmp_path / name).symlink_to(ROOT / name)
     for command in shown_commands():
         more = next((text for start, text in SHORTER.items() if command.startswith(start)), "")
