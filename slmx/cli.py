@@ -1,6 +1,7 @@
 """The command line: the only place that prints errors and exits.
 
-Exit codes: 0, 2 for a user's mistake, 1 for a failure, 130 for Ctrl-C.
+Exit codes: 0, 2 for a user's mistake, 1 for a failure, 130 where it was told to stop: by Ctrl-C, SIGTERM, or the end of the
+terminal.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from slmx import stop
 from slmx.errors import SlmxError, did_you_mean
 
 if TYPE_CHECKING:
@@ -204,7 +206,7 @@ def analyze(
 def leave(ended: Ended) -> None:
     """The exit code of a run that ended so."""
     if ended.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(stop.CODE)
     if ended.failed:
         raise typer.Exit(1)
 
@@ -280,7 +282,8 @@ def main() -> None:
     """Run the command line; without arguments, show its help."""
     sys.path.append(str(Path.cwd()))  # where a user's own `module:Class` lies, as with `python -m`
     try:
-        sys.exit(app(sys.argv[1:] or ["--help"], "slmx", standalone_mode=False))
+        with stop.heard(stop.interrupt):
+            sys.exit(app(sys.argv[1:] or ["--help"], "slmx", standalone_mode=False))
     except SlmxError as error:
         print(error, file=sys.stderr)
     except typer.TyperException as error:  # wrong usage

@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import os
-import shutil
-import signal
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,28 +17,17 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from slmx import stop
 from slmx.errors import SpecError
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
+from slmx.search.start import local_ray
+
+__all__ = ["local_ray", "run", "workers"]
 
 if TYPE_CHECKING:
     from slmx.search.search import Search
     from slmx.spec.model import ResourceSpec
-
-SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they write five files a trial and lose rows
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is never read
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_RESULT_BUFFER_LENGTH": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a program without a share of a GPU sees none
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-}
-"""Ray's settings, which it reads from the environment: set while a search runs."""
-STORE = 100 * 2**20  # bytes of Ray's object store: hardly anything goes through it
-SHORT = Path("/tmp")  # where sockets have short names: they hold 107 bytes
 
 
 class Worker(tune.Trainable):
@@ -109,13 +92,10 @@ class Programs(Searcher):
 
 
 class Interrupt(tune.Stopper):
-    """Ctrl-C: once, and running programs are told to stop and save what there is; twice, and all ends at once.
+    """Being told to stop: once, and running programs stop and save what there is; twice, and all ends at once."""
 
-    A patient one only notes it, however often.
-    """
-
-    def __init__(self, patient: bool = False) -> None:
-        self.asked, self.patient = False, patient
+    def __init__(self) -> None:
+        self.asked = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return self.asked
@@ -123,85 +103,10 @@ class Interrupt(tune.Stopper):
     def stop_all(self) -> bool:
         return self.asked
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Hear Ctrl-C while this lasts."""
-
-        def hear(number: int, frame: object) -> None:
-            if self.asked and not self.patient:
-                raise KeyboardInterrupt
-            self.asked = True
-
-        if threading.current_thread() is not threading.main_thread():
-            yield  # Ctrl-C is heard in the main thread alone
-            return
-        before = signal.signal(signal.SIGINT, hear)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def local_ray() -> Iterator[Path]:
-    """A Ray of one's own on this machine while this lasts, and a folder that Tune may fill; nothing of it is left.
-
-    Where this process has a Ray already, that one is used, and left as it is.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="slmx", dir=SHORT if SHORT.is_dir() else None))
-    with _environment(SETTINGS), _silence("ray", "ray.tune"):
-        own = not ray.is_initialized()
-        try:
-            if own:
-                with _undisturbed():
-                    ray.init(
-                        address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL,
-                        object_store_memory=STORE, _temp_dir=str(folder),
-                    )  # fmt: skip
-            yield folder
-        finally:
-            if own:
-                with _undisturbed():
-                    ray.shutdown()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C is heard when this is over: half a Ray cannot be ended."""
-    interrupt = Interrupt(patient=True)
-    with interrupt.listening():
-        yield
-    if interrupt.asked:
-        raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables for a while."""
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _silence(*names: str) -> Iterator[None]:
-    """Loggers that say nothing for a while. What breaks is heard by other ways."""
-    before = {name: logging.getLogger(name).disabled for name in names}
-    for name in names:
-        logging.getLogger(name).disabled = True
-    try:
-        yield
-    finally:
-        for name, disabled in before.items():
-            logging.getLogger(name).disabled = disabled
+    def hear(self) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 def workers(resources: ResourceSpec) -> int:
@@ -234,7 +139,7 @@ def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, sho
         ),
     )  # fmt: skip
     try:
-        with interrupt.listening(), contextlib.redirect_stdout(io.StringIO()):
+        with stop.heard(interrupt.hear), contextlib.redirect_stdout(io.StringIO()):
             tuner.fit()
     finally:
         search.stop()

@@ -1,0 +1,118 @@
+"""Ray for a while: started on this machine, and ended so that nothing of it is left, whatever ends the search."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+import ray
+
+from slmx import stop
+from slmx.search.reaper import reaped
+
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they write five files a trial and lose rows
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is never read
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_RESULT_BUFFER_LENGTH": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a program without a share of a GPU sees none
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+}
+"""Ray's settings, which it reads from the environment: set while a search runs."""
+STORE = 100 * 2**20  # bytes of Ray's object store: hardly anything goes through it
+SHORT = Path("/tmp")  # where sockets have short names: they hold 107 bytes
+
+
+@contextlib.contextmanager
+def local_ray() -> Iterator[Path]:
+    """A Ray of one's own on this machine while this lasts, and a folder that Tune may fill; nothing of it is left.
+
+    Where this process has a Ray already, that one is used, and left as it is.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="slmx", dir=SHORT if SHORT.is_dir() else None))
+    with reaped(folder) as mark, _environment(SETTINGS), _silence("ray", "ray.tune"):
+        if ray.is_initialized():
+            yield folder
+            return
+        try:
+            with undisturbed(), _environment(mark), _apart():
+                ray.init(
+                    address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL,
+                    object_store_memory=STORE, _temp_dir=str(folder),
+                )  # fmt: skip
+            yield folder
+        finally:
+            with undisturbed():
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """What is told to stop meanwhile hears it when this is over: half a Ray cannot be used, nor ended."""
+    asked: list[bool] = []
+    with stop.heard(lambda: asked.append(True)):
+        try:
+            yield
+        except SystemExit:  # Ray's own way to hear SIGTERM while it starts
+            asked.append(True)
+    if asked:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[None]:
+    """Processes that are started meanwhile begin a session of their own.
+
+    What is told to all processes of a terminal or a job, Ctrl-C, SIGTERM or that the terminal is gone, then reaches the
+    driver alone, which tells Ray's workers to stop and save.
+    """
+    begun = _started_apart()
+    begun.append(True)
+    try:
+        yield
+    finally:
+        begun.pop()
+
+
+@cache
+def _started_apart() -> list[bool]:
+    """Whether a process that is started now begins a session: what is called in a new process cannot be taken back."""
+    begun: list[bool] = []
+    os.register_at_fork(after_in_child=lambda: os.setsid() if begun else None)
+    return begun
+
+
+@contextlib.contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _silence(*names: str) -> Iterator[None]:
+    """Loggers that say nothing for a while. What breaks is heard by other ways."""
+    before = {name: logging.getLogger(name).disabled for name in names}
+    for name in names:
+        logging.getLogger(name).disabled = True
+    try:
+        yield
+    finally:
+        for name, disabled in before.items():
+            logging.getLogger(name).disabled = disabled
