@@ -1,7 +1,7 @@
 """The command line: the only place that prints errors and exits.
 
-Exit codes: 0, 2 for a user's mistake, 1 for a failure, 130 where it was told to stop: by Ctrl-C, SIGTERM, or the end of the
-terminal.
+Exit codes: 0, 2 for a user's mistake, 1 for a failure, 130 where it was told to stop: by Ctrl-C, SIGTERM, or the end
+of the terminal.
 """
 
 from __future__ import annotations

@@ -41,9 +41,11 @@ MAY_IMPORT = {
     "analysis": {"record", "errors", "metric"},
     "table": BASE,
     "lock": BASE,
+    "stop": set(),
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
-    | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "table"},
+    | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "stop"}
+    | {"table"},
     "display": {"errors"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
@@ -52,7 +54,7 @@ MAY_IMPORT = {
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
     "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "analysis", "display"} | BASE,
-    "cli": {"dispatch", "lab", "spec", "analysis", "display"} | BASE,
+    "cli": {"dispatch", "lab", "spec", "analysis", "display", "stop"} | BASE,
     "__main__": {"cli"},
 }
 REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS)

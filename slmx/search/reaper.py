@@ -48,7 +48,8 @@ def reaped(folder: Path) -> Iterator[dict[str, str]]:
 def marked(folder: str) -> list[int]:
     """The processes whose environment says that they belong to this folder."""
     if Path("/proc/self/environ").exists():
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _belongs(pid, folder)]
+        numbers = (int(place.name) for place in Path("/proc").iterdir() if place.name.isdigit())
+        return [pid for pid in numbers if _belongs(pid, folder)]
     try:
         listed = subprocess.run(["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=False)
     except OSError:

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,32 +234,3 @@ def test_what_cannot_be_searched_is_a_spec_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"meta.objective.metric: strength needs the standard return of tests.own"):
         search(tmp_path, env={"name": "tests.own:Corridor"}, meta={"objective": {"metric": "strength"}})
     assert not list(tmp_path.iterdir())
-
-
-def test_ctrl_c_keeps_what_there_is(tmp_path: Path) -> None:
-    file = tmp_path / "long.json"
-    gamma = {"agent.algorithm.gamma__uniform": [0.9, 0.99]}
-    raw = raw_of(gamma, {"max_frame": 10**8}, {"log_frequency": 256, "max_member": 64})
-    file.write_text(json.dumps({"long": raw}))
-    running = subprocess.Popen(
-        [sys.executable, "-m", "slmx", "run", file, "search", "--data", tmp_path / "data", "--no-graphs"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    waited = time.monotonic()
-    while not (rows := list((tmp_path / "data").glob("*/trial_*/session_1.csv"))) or rows[0].stat().st_size < 1000:
-        assert time.monotonic() - waited < 60 and running.poll() is None
-        time.sleep(0.1)
-    running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert running.returncode == 130 and "interrupted after" in out and not err
-    assert "to go on: slmx resume" in out
-    directory = rows[0].parents[1]
-    table = pd.read_csv(directory / "experiment.csv")
-    assert len(table) and set(table["state"]) == {"STOPPED"} and table["objective"].isna().all()
-    states = json.loads((rows[0].parent / "sessions.json").read_text())
-    assert [state["state"] for state in states] == ["STOPPED", "STOPPED"] and states[0]["frame"] > 0
-    assert len(pd.read_csv(rows[0])) > 2 and (rows[0].parent / "model/session_1.safetensors").exists()
-    ended = [line for line in journal_of(directory) if line["event"] == "ended"]
-    assert {line["state"] for line in ended} == {"STOPPED"} and len(ended) == len(table)
-    assert not (directory / "best_spec.json").exists()
