@@ -49,9 +49,11 @@ class MLP:
         hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
     ) -> Network:
         """A network for ports with observations of `inputs[p]` numbers and `heads[p]`: name to (outputs, last gain)."""
+        from slmx.net.activation import tanh
         from slmx.net.layer import Dueling, Linear, Network, Stack
 
-        activation = getattr(torch.nn.functional, hp.hid_layers_activation)
+        name = hp.hid_layers_activation
+        activation = tanh if name == "tanh" else getattr(torch.nn.functional, name)
         widths, gain = hp.hid_layers, 2**0.5
         last = widths[-1]
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from slmx.member.streams import Streams, seed_sequence
-from slmx.net.layer import Dueling, Linear, Stack
+from slmx.net.activation import tanh
+from slmx.net.layer import MANY, NARROW, Dueling, Linear, Stack, affine
 
 M = 4
 
@@ -33,6 +34,38 @@ def test_linear_equals_torch_for_every_member(init: str) -> None:
         torch.testing.assert_close(layer(x)[m], oracle(x[m]))
     rows = torch.tensor([2, 0])
     torch.testing.assert_close(layer(x[rows], rows), layer(x)[rows])
+
+
+@pytest.mark.parametrize("n_out", [1, 2, NARROW - 1, NARROW])
+def test_narrow_maps_and_their_gradients_are_those_of_wide_ones(n_out: int) -> None:
+    given = [numbers(*shape).double() for shape in ((M, MANY, 5), (M, 1, n_out), (M, 5, n_out))]
+    with torch.no_grad():
+        torch.testing.assert_close(affine(*given, None), torch.baddbmm(given[1], given[0], given[2]))
+    for wanted in ((0, 1, 2), (1, 2)):  # observations have no gradient
+        x, bias, weight = (g.clone().requires_grad_(i in wanted) for i, g in enumerate(given))
+        leaves = [leaf for leaf in (x, bias, weight) if leaf.requires_grad]
+        y, oracle = affine(x, bias, weight, None), torch.baddbmm(bias, x, weight)
+        torch.testing.assert_close(y, oracle)
+        loss = lambda y: (y.square() * torch.linspace(1, 2, y.numel()).view_as(y)).sum()
+        found, expected = (torch.autograd.grad(loss(out), leaves) for out in (y, oracle))
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
+def test_tanh_is_torchs(dtype: torch.dtype) -> None:
+    x = torch.cat([torch.linspace(-20, 20, 4001, dtype=dtype), 10.0 ** -torch.arange(1, 9, dtype=dtype)])
+    x = torch.cat([x, x.new_tensor([0, -0.0, math.inf, -math.inf, math.nan])])
+    close = {"rtol": 4 * torch.finfo(dtype).eps, "atol": 0, "equal_nan": True}
+    torch.testing.assert_close(tanh(x), torch.tanh(x), **close)
+    leaves = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    (tanh(leaves[0]) * x.arctan()).sum().backward()
+    (torch.tanh(leaves[1]) * x.arctan()).sum().backward()
+    torch.testing.assert_close(
+        leaves[0].grad, leaves[1].grad, rtol=1e-4, atol=4 * torch.finfo(dtype).eps, equal_nan=True
+    )
+    kept = x.detach().clone()
+    tanh(x)
+    assert torch.equal(x.nan_to_num(), kept.nan_to_num()), "what it is given stays as it is"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["single", "double"])
