@@ -121,6 +121,7 @@ SHORTER = {
     "--set meta.validate.top=1 --set meta.validate.sessions=2",
     "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
     "bin/bench speed": "--quick --only DQN/CartPole-v1/1",
+    "bin/bench search": "--quick",
 }
 
 

@@ -12,6 +12,10 @@ if __name__ == "__main__":
         from speed import bench_speed
 
         bench_speed(asked.only, asked.peers, asked.quick)
+    elif asked.command == "search":
+        from searches import bench_search
+
+        sys.exit(bench_search(asked.settings or (4 if asked.quick else 16), asked.peers, asked.quick))
     elif asked.command == "scores":
         from scores import bench_scores
 

@@ -9,14 +9,19 @@ ROOT = Path(__file__).parents[2]
 
 
 def parser() -> argparse.ArgumentParser:
-    """speed, scores, memory; `one` and `train` are what they run in processes of their own."""
+    """speed, search, scores, memory; `one` and `train` are what they run in processes of their own."""
     bench = argparse.ArgumentParser(prog="bin/bench", description="Measures the lab.")
-    commands = bench.add_subparsers(dest="command", required=True, metavar="{speed,scores,memory}")
+    commands = bench.add_subparsers(dest="command", required=True, metavar="{speed,search,scores,memory}")
 
     speed = commands.add_parser("speed", help="frames a second on one core with one thread")
     speed.add_argument("--peers", action="store_true", help="measure other libraries beside it, and print the ratios")
     speed.add_argument("--quick", action="store_true", help="a glance: fewer frames, one round, CartPole, M = 1 and 16")
     speed.add_argument("--only", default="*", metavar="PATTERN", help="such as 'DQN/*' or '*/CartPole-v1/16'")
+
+    search = commands.add_parser("search", help="a whole search: wall-clock time, memory, bars")
+    search.add_argument("--peers", action="store_true", help="run the same search with other libraries, one by one")
+    search.add_argument("--quick", action="store_true", help="a glance: few frames, few settings, no bars")
+    search.add_argument("--settings", type=int, metavar="N", help="how many settings (16; with --quick 4)")
 
     scores = commands.add_parser("scores", help="train the shipped specs and compare their returns with the bars")
     scores.add_argument("--only", default="*", metavar="PATTERN", help="names of specs, such as '*cartpole*'")

@@ -21,28 +21,37 @@ from settings import DQN, GAMMA, HIDDEN, PPO
 from torch import nn
 
 
+def sb3_ppo(env: str, seed: int, lr: float = PPO["lr"], gamma: float = GAMMA, entropy: float = PPO["entropy"]) -> Any:
+    """stable-baselines3's PPO, ready to learn."""
+    import stable_baselines3 as sb3
+    from stable_baselines3.common.env_util import make_vec_env
+
+    return sb3.PPO(
+        "MlpPolicy",
+        make_vec_env(env, PPO["envs"], seed=seed),
+        learning_rate=lr,
+        n_steps=PPO["horizon"],
+        batch_size=PPO["minibatch"],
+        n_epochs=PPO["epochs"],
+        gamma=gamma,
+        gae_lambda=PPO["lam"],
+        clip_range=PPO["clip"],
+        ent_coef=entropy,
+        vf_coef=PPO["value"],
+        max_grad_norm=PPO["max_grad_norm"],
+        policy_kwargs={"net_arch": HIDDEN, "activation_fn": nn.Tanh},
+        seed=seed,
+        device="cpu",
+    )
+
+
 def stable_baselines3(algorithm: str, env: str, frames: int) -> Callable[[], Any]:
     """A model's `learn`, ready to be called."""
     import stable_baselines3 as sb3
     from stable_baselines3.common.env_util import make_vec_env
 
     if algorithm == "PPO":
-        model = sb3.PPO(
-            "MlpPolicy",
-            make_vec_env(env, PPO["envs"], seed=0),
-            learning_rate=PPO["lr"],
-            n_steps=PPO["horizon"],
-            batch_size=PPO["minibatch"],
-            n_epochs=PPO["epochs"],
-            gamma=GAMMA,
-            gae_lambda=PPO["lam"],
-            clip_range=PPO["clip"],
-            ent_coef=PPO["entropy"],
-            vf_coef=PPO["value"],
-            max_grad_norm=PPO["max_grad_norm"],
-            policy_kwargs={"net_arch": HIDDEN, "activation_fn": nn.Tanh},
-            device="cpu",
-        )
+        model: Any = sb3_ppo(env, 0)
     else:
         start, end, steps = DQN["explore"]
         model = sb3.DQN(

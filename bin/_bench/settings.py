@@ -1,4 +1,4 @@
-"""The hyperparameters of every contender of the speed bench. The peers import this too, so it does without slmx."""
+"""The hyperparameters of every contender. The peers import this too, so it does without slmx."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ DQN = {
     "explore": (1.0, 0.05, 5000),  # from, to, over so many frames
     "max_grad_norm": 10.0,
 }
+# A search: what is drawn, by the name of the function that draws it, and how each setting is tried.
+SPACE = {"lr": ("loguniform", 1e-4, 1e-2), "gamma": ("uniform", 0.9, 0.999), "entropy": ("loguniform", 1e-4, 1e-1)}
+SEEDS = 4
+EVALUATION = 20  # greedy episodes at the end of each training
+CORES = 2  # programs or processes at once, each with one torch thread
 
 
 def spec(algorithm: str, env: str, frames: int, backend: str = "envpool") -> dict[str, Any]:
@@ -73,6 +78,15 @@ def spec(algorithm: str, env: str, frames: int, backend: str = "envpool") -> dic
         "body": {"product": "outer", "num": bodies},
         "meta": {"max_session": 1, "eval_episode": 1, "threads": 1},
     }
+
+
+def search_spec(settings: int, frames: int) -> dict[str, Any]:
+    """The spec of a search over so many settings of PPO on CartPole, the spec's own among them."""
+    raw = spec("PPO", "CartPole-v1", frames, "auto")
+    raw["meta"] = {"max_session": SEEDS, "max_trial": settings - 1, "eval_episode": EVALUATION, "validate": None}
+    paths = {"lr": "net.optim_spec.lr", "gamma": "algorithm.gamma", "entropy": "algorithm.entropy_coef"}
+    raw["search"] = {f"agent.0.{paths[key]}__{kind}": list(bounds) for key, (kind, *bounds) in SPACE.items()}
+    return raw
 
 
 def _net(activation: str, setting: dict[str, Any]) -> dict[str, Any]:

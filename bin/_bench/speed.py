@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import venv
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from arguments import ROOT
 
 HERE = Path(__file__).parent
 PEERS = {"stable-baselines3": "stable-baselines3", "cleanrl": "CleanRL's loop"}
-PEER_PACKAGES = ["stable-baselines3>=2.7", "gymnasium[box2d]"]
+PEER_PACKAGES = ["stable-baselines3==2.9.2"]
+PEER_PACKAGES_AS_HERE = ["torch", "gymnasium[box2d]", "ray[tune]", "optuna"]
 ENVS = ["CartPole-v1", "LunarLander-v3"]
 # Frames per member. DQN starts to learn after 1000, so all of its contenders run equally many.
 FRAMES = {
@@ -94,17 +96,19 @@ def run_alone(command: list[str]) -> dict[str, Any]:
 
 
 def peer_python() -> Path:
-    """The interpreter of .venv-peers, made at first use with the same torch as the lab's."""
-    import torch
-
+    """The interpreter of .venv-peers, made at first use, with the versions of the lab's own packages."""
     place = ROOT / ".venv-peers"
-    python = place / "bin" / "python"
-    if not (place / "set-up").exists():
-        progress("making .venv-peers with stable-baselines3")
-        venv.create(place, clear=True, with_pip=True)
-        pinned = f"torch=={torch.__version__.partition('+')[0]}"
-        subprocess.run([python, "-m", "pip", "install", "-qq", pinned, *PEER_PACKAGES], check=True)
-        (place / "set-up").touch()
+    python, stamp = place / "bin" / "python", place / "set-up"
+    wanted = [
+        *PEER_PACKAGES,
+        *(f"{name}=={version(name.partition('[')[0]).partition('+')[0]}" for name in PEER_PACKAGES_AS_HERE),
+    ]
+    if not stamp.exists() or stamp.read_text().split() != wanted:
+        progress("making .venv-peers with stable-baselines3, Ray Tune and Optuna")
+        if not stamp.exists():
+            venv.create(place, clear=True, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "-qq", *wanted], check=True)
+        stamp.write_text("\n".join(wanted) + "\n")
     return python
 
 
