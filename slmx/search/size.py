@@ -12,7 +12,7 @@ from slmx.space import resolve
 if TYPE_CHECKING:
     from slmx.spec.model import Spec
 
-WEIGHTS = 2**21  # weights of a program on a core: 64x64 networks gain up to hundreds of members, 256x256 up to 15
+WEIGHTS = 2**20  # weights of a program on a core: 64x64 networks gain up to a hundred members, 256x256 up to eight
 GPU_WEIGHTS = 2**26
 REMEMBERED = 2**30  # bytes that the replay memories of a program may take
 LARGEST = 256
@@ -21,14 +21,18 @@ UNKNOWN = 10_000  # weights of a network that does not say its hid_layers
 
 
 def settings_a_program(spec: Spec, settings: int, workers: int, learns: bool) -> int:
-    """How many settings share a program at most, by meta.max_member: their sessions are its members."""
+    """How many settings share a program at most, by meta.max_member: their sessions are its members.
+
+    Where all are known beforehand, each worker gets equally many programs, so that none waits for another at the end.
+    """
     meta = spec.meta
+    most = max(1, (room(spec) if meta.max_member == "auto" else meta.max_member) // meta.max_session)
+    if not learns:
+        rounds = math.ceil(settings / (workers * most))
+        return math.ceil(settings / (workers * rounds))
     if meta.max_member != "auto":
-        return max(1, meta.max_member // meta.max_session)
-    share = math.ceil(settings / workers)
-    if learns:
-        share = settings // (ASKED_AT_ONCE * workers)
-    return max(1, min(share, room(spec) // meta.max_session))
+        return most
+    return max(1, min(settings // (ASKED_AT_ONCE * workers), most))
 
 
 def room(spec: Spec) -> int:
