@@ -6,6 +6,8 @@ of the terminal.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import sys
 from pathlib import Path
@@ -280,6 +282,7 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 def main() -> None:
     """Run the command line; without arguments, show its help."""
+    atexit.register(gc.freeze)  # else Python's last act is to look for garbage in all that was imported
     sys.path.append(str(Path.cwd()))  # where a user's own `module:Class` lies, as with `python -m`
     try:
         with stop.heard(stop.interrupt):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from slmx import schedule
 from slmx.errors import SlmxError, counted
+from slmx.lazy import loading
 from slmx.spec.benchmark import check_benchmark, check_benchmarks, is_benchmark
 from slmx.spec.check import check_file, check_one
 from slmx.spec.load import read
@@ -46,8 +47,10 @@ def run_file(
         if mode not in (None, "benchmark"):
             raise SlmxError(f"{file} holds benchmarks, whose mode is benchmark, not {mode}")
         return benchmark.run(check_benchmark(file, name, variables, settings), data, quiet, graphs, into)
-    spec = check_one(file, name, variables, settings)
-    from slmx import lab
+    with loading():
+        from slmx import lab
+
+        spec = check_one(file, name, variables, settings)  # which asks the environments what they are
 
     return {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode or "train"](spec, data, quiet, graphs)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmx.errors import SlmxError
+from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
 from slmx.spec.dump import dump
@@ -64,7 +65,8 @@ def train(
     from slmx.display import Display
     from slmx.session import Program
 
-    program = Program(_sessions(spec))
+    with loading():
+        program = Program(_sessions(spec))
     display = display or Display(quiet)
     directory = make_directory(data, spec.name)
     trial = directory / "trial_0"
@@ -166,8 +168,9 @@ def _search(
     spec: Spec, place: Callable[[], Path], facts: dict[str, Any], display: SearchDisplay, graphs: bool
 ) -> SearchRun:
     """Search in the directory that `place` makes or names; `facts`: what run.json says there of an earlier process."""
-    from slmx.env import describe
-    from slmx.search.experiment import Experiment, searcher_of
+    with loading():
+        from slmx.env import describe
+        from slmx.search.experiment import Experiment, searcher_of
 
     searcher, spaces = searcher_of(spec), [describe(env) for env in spec.env]
     fitness = {env.name: standard(env, own) for env, own in zip(spec.env, spaces, strict=True)}

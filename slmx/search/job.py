@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from slmx import checkpoint
+from slmx.lazy import loading
 from slmx.lock import join
 from slmx.record import Records
 from slmx.search.journal import Ended, read_ended, write_ended
@@ -114,14 +115,16 @@ class Job:
 
     def _begin(self) -> Iterator[bool]:
         sys.path += [place for place in self.path if place not in sys.path]
-        from slmx.session import Program, Session
-        from slmx.spec.dump import restore
+        with loading():
+            from slmx.session import Program, Session
+            from slmx.spec.dump import restore
 
         sessions = []
         for trial, raw in self._trials:
             spec = restore(raw)
             sessions += [Session(spec, trial, index) for index in range(spec.meta.max_session)]
-        self._program = program = Program(sessions)
+        with loading():  # torch and the environments
+            self._program = program = Program(sessions)
         record = lambda left: Records(self.run, sessions, left)
         self._records = program.watcher = checkpoint.resume(self._place, program, record)
         self._records.open_ports(program)
