@@ -116,6 +116,8 @@ class TrialFiles:
         if not (self.directory / name).exists():
             return pd.DataFrame(columns=list(columns))
         table = self._table(name, session, columns)
+        if _of_one_port(table):
+            return table.loc[table["frame"] == table["frame"].max()]
         return table.loc[table["frame"] == table.groupby(["agent", "env"])["frame"].transform("max")]
 
     def _table(self, name: str, session: Session, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -146,7 +148,15 @@ def newest(data: Path, benchmarks: bool = False) -> Path:
 
 def of_port(table: pd.DataFrame, port: Port) -> pd.DataFrame:
     """The rows of one agent in one environment."""
+    if len(table) and _of_one_port(table):  # as nearly always, and much the quicker
+        return table if (table["agent"].iat[0], table["env"].iat[0]) == port else table.iloc[:0]
     return table.loc[(table["agent"] == port[0]) & (table["env"] == port[1])]
+
+
+def _of_one_port(table: pd.DataFrame) -> bool:
+    """Whether all rows are of one agent in one environment."""
+    agent, env = table["agent"].to_numpy(), table["env"].to_numpy()
+    return bool((agent == agent[:1]).all() and (env == env[:1]).all())
 
 
 def _listed(value: Any) -> list[Any]:
