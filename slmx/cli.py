@@ -243,8 +243,9 @@ def play(
         own = [e.total for e in played.evaluations if (e.agent, e.env) == (agent, env)]
         mean = sum(own) / len(own)
         std = (sum((x - mean) ** 2 for x in own) / len(own)) ** 0.5
+        which = "" if played.trial is None else f"trial {played.trial}, "
         where = f" agent {agent}, env {env}:" if len(ports) > 1 else ""
-        print(f"session {played.session}:{where} return {mean:.2f} ± {std:.2f} over {len(own)} episodes")
+        print(f"{which}session {played.session}:{where} return {mean:.2f} ± {std:.2f} over {len(own)} episodes")
         if not quiet:
             print("  " + " ".join(f"{x:g}" for x in own))
     if played.stored is not None and not quiet:

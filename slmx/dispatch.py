@@ -88,10 +88,12 @@ def analyze(directory: Path, graphs: bool, speed: bool, quiet: bool) -> None:
     if not is_benchmark_run(directory):
         table = analyze(directory, graphs, speed)
         if not quiet:
-            from slmx.search.display import print_validation
+            from slmx.search.display import print_drawn, print_validation
 
             print(table.T.to_string(header=False))
             print_validation(directory)
+            if graphs and "objective" in table and (directory / "experiment.csv").exists():
+                print_drawn(directory, table)
         return
     if speed:
         raise SlmxError(f"--speed: only for one run; those of this benchmark lie in {directory}/...")

@@ -197,8 +197,12 @@ def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True) -> Run
 
 @dataclass(frozen=True)
 class Played:
-    """Greedy episodes of a saved model, and whether they repeat the evaluation at the end of its training."""
+    """Greedy episodes of a saved model, and whether they repeat the evaluation at the end of its training.
 
+    `trial`: its number, where it is one of a search.
+    """
+
+    trial: int | None
     session: int
     evaluations: list[Evaluation]
     stored: list[float] | None
@@ -223,13 +227,15 @@ def enjoy(
 ) -> Played:
     """Play a saved model greedily.
 
-    `directory`: of a run or a trial. By default the first session that was not a failure, with the seeds and the number
-    of episodes of its final evaluation, whose returns it then repeats exactly; `seed` draws others.
+    `directory`: of a run or a trial; of a search it is the best trial. By default the first session that was not a
+    failure, with the seeds and the number of episodes of its final evaluation, whose returns it then repeats exactly;
+    `seed` draws others.
     """
     from slmx.analysis.files import TrialFiles
     from slmx.session import Program, Session, evaluation_seeds
 
     trial = find_trial(directory)
+    files = TrialFiles(trial)
     spec, ended = read_trial(trial)
     models = {path.stem.removeprefix("session_"): path for path in (trial / "model").glob("session_*.safetensors")}
     chosen = next((s.session for s in ended if str(s.session) in models), None) if session is None else session
@@ -240,7 +246,7 @@ def enjoy(
         raise SlmxError(f"{trial}: there is no model of session {chosen}; there are those of: {known}")
     # in company as large as at its training, because a BLAS may round one matrix product otherwise than several
     company = 1 if render or video else len(ended)
-    program = Program([Session(spec, TrialFiles(trial).number, chosen)] * company)
+    program = Program([Session(spec, files.number, chosen)] * company)
     try:
         program.load([read_model(models[str(chosen)])] * company)
     except ValueError as error:
@@ -258,7 +264,7 @@ def enjoy(
     else:
         evaluations = [evaluation for evaluation in program.evaluate(count, draw) if evaluation.member == 0]
     stored = stored_returns(trial, chosen) if seed is None and count == spec.meta.eval_episode else None
-    return Played(chosen, evaluations, stored)
+    return Played(None if files.setting is None else files.number, chosen, evaluations, stored)
 
 
 def _show(
@@ -341,8 +347,20 @@ def random_return(env: EnvSpec, spaces: Spaces, episodes: int = RANDOM_EPISODES)
 
 
 def find_trial(directory: Path) -> Path:
-    """The trial's directory in a run's directory (its first), or the directory itself."""
-    for place in (directory, directory / "trial_0"):
+    """The directory of a trial: that itself, the best of a search's, or a training's.
+
+    Where no trial of a search has come to its end, the first of those that left a model.
+    """
+    from slmx.analysis.best import best_trial
+    from slmx.analysis.files import TrialFiles
+
+    if (directory / "sessions.json").is_file():
+        return directory
+    best = best_trial(directory)
+    models = directory.glob("trial_*/model/*.safetensors")
+    left = sorted({path.parents[1] for path in models}, key=lambda trial: TrialFiles(trial).number)
+    places = [directory / f"trial_{best}"] if best is not None else [*left, directory / "trial_0"]
+    for place in places:
         if (place / "sessions.json").is_file():
             return place
     raise SlmxError(

@@ -27,7 +27,7 @@ class _Lazy(ModuleType):
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """While large libraries are imported: no garbage is looked for, which takes a quarter of the time and finds none."""
+    """While large libraries are imported: no garbage is looked for, which took a quarter of the time to find none."""
     was = gc.isenabled()
     gc.disable()
     try:

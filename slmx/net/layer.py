@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from slmx.member.streams import Streams
 
 # A BLAS wants many columns: maps to fewer outputs than this are worked out transposed, up to seven times as fast, where
-# there are so many samples of all members together that it pays.
-NARROW, MANY = 16, 256
+# each member has so many samples that it pays. That does not depend on a member's company, nor does its rounding.
+NARROW, MANY = 16, 64
 
 
 class Linear(nn.Module):
@@ -48,7 +48,7 @@ def affine(x: Tensor, bias: Tensor, weight: Tensor, rows: Tensor | None) -> Tens
     """Every member's own affine map of its `x` `[M, N, n_in]`; `rows` as in Linear."""
     if rows is not None:
         bias, weight = bias[rows], weight[rows]
-    if weight.shape[-1] >= NARROW or x.shape[0] * x.shape[1] < MANY or weight.device.type != "cpu":
+    if weight.shape[-1] >= NARROW or x.shape[1] < MANY or weight.device.type != "cpu":
         return torch.baddbmm(bias, x, weight)
     return _Narrow.apply(x, bias, weight) if torch.is_grad_enabled() else narrow(x, bias, weight)
 

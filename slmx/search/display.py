@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slmx.analysis.files import TrialFiles, read_table
-from slmx.analysis.objective import objective_of, short_names
+from slmx.analysis.objective import objective_of, ranked, short_names
 from slmx.analysis.validation import COLUMNS, alike, verdict
 from slmx.display import PLAIN_SECONDS, clock
 from slmx.errors import counted
@@ -176,6 +176,13 @@ def print_validation(directory: Path) -> None:
     if (path := directory / "validation.csv").exists():
         console = Console(highlight=False, soft_wrap=True)
         print_comparison(console, read_table(path, COLUMNS), objective_of(TrialFiles(directory)).sign)
+
+
+def print_drawn(directory: Path, experiment: pd.DataFrame) -> None:
+    """Which trial of a search has been drawn; `experiment` is experiment.csv."""
+    best = ranked(experiment, objective_of(TrialFiles(directory)).sign)["trial"].tolist()[:1]
+    trials = f"the search and trial {best[0]}, the best by its objective" if best else "the search alone"
+    print(f"drawn: {trials}; slmx analyze {directory}/trial_N draws a trial")
 
 
 def print_comparison(console: Console, table: pd.DataFrame, sign: int) -> None:

@@ -89,7 +89,8 @@ def _search(spec: Spec) -> list[SpecError]:
     errors += [SpecError("meta.search_spec.name", message) for message in searcher.misfits(space)]
     sessions, metric = counted(meta.max_session, "session"), meta.objective.metric
     if meta.max_member != "auto" and meta.max_member < meta.max_session:
-        errors.append(SpecError("meta.max_member", f"{meta.max_member} is less than the {sessions} of a trial"))
+        message, hint = f"{meta.max_member} is less than the {sessions} of a trial", 'set it to as many, or to "auto"'
+        errors.append(SpecError("meta.max_member", message, hint))
     if meta.objective.aggregate == "lcb" and meta.max_session < 2:
         errors.append(SpecError("meta.objective.aggregate", "one seed has no interval", "set meta.max_session >= 2"))
     if metric in RAW_COLUMNS + TRIAL_METRICS[:2] and len({env.name for env in spec.env}) > 1:

@@ -130,7 +130,7 @@ def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
 
 
 WRONG: list[tuple[Keys, str]] = [
-    ({"max_member": 1}, "meta.max_member: 1 is less than the 2 sessions of a trial"),
+    ({"max_member": 1}, 'meta.max_member: 1 is less than the 2 sessions of a trial; set it to as many, or to "auto"'),
     ({"max_session": 1, "objective": {"aggregate": "lcb"}},
      "meta.objective.aggregate: one seed has no interval; set meta.max_session >= 2"),
     ({"device": "cuda"}, 'meta.resources.gpu: meta.device "cuda" needs a GPU or a share of one; e.g. 0.25'),
