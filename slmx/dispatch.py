@@ -92,7 +92,7 @@ def analyze(directory: Path, graphs: bool, speed: bool, quiet: bool) -> None:
 
             print(table.T.to_string(header=False))
             print_validation(directory)
-            if graphs and "objective" in table and (directory / "experiment.csv").exists():
+            if graphs and "objective" in table:
                 print_drawn(directory, table)
         return
     if speed:

@@ -348,6 +348,10 @@ def test_schedules_of_a_network_of_ones_own_go_on() -> None:
     assert not same(kept, changing)
 
 
+# a rollout of 8 steps of two bodies
+ONCE = agent_of("PPO") | {"algorithm": {"name": "PPO", "time_horizon": 8, "minibatch_size": 16, "training_epoch": 1}}
+UNMOVED = "each rollout is one minibatch, learned from once: nothing has moved that could be clipped"
+
 REFUSED: list[tuple[Keys, Keys, str]] = [
     (agent_of("A2C", "Episodes"), {"algorithm.time_horizon": 16},
      "agent.0.algorithm.time_horizon: does nothing when the memory holds whole episodes"),
@@ -363,6 +367,8 @@ REFUSED: list[tuple[Keys, Keys, str]] = [
      'agent.0.algorithm.double: does nothing when update_type is "none": both networks are one'),
     (agent_of("DQN"), {"algorithm.polyak_coef": 0.1},
      'agent.0.algorithm.polyak_coef: does nothing when update_type is "replace"'),
+    (ONCE, {"algorithm.clip_eps": 0.1}, f"agent.0.algorithm.clip_eps: does nothing when {UNMOVED}"),
+    (ONCE, {"algorithm.clip_vloss": True}, f"agent.0.algorithm.clip_vloss: does nothing when {UNMOVED}"),
     (agent_of("Random"), {"net": agent_of("PPO")["net"]}, "agent.0.net: does nothing: Random learns nothing"),
     (agent_of("Random"), {"memory": {"name": "Rollout"}}, "agent.0.memory: does nothing: Random remembers nothing"),
 ]  # fmt: skip
@@ -377,6 +383,21 @@ def test_key_that_its_company_makes_meaningless_is_one_error(agent: Keys, change
     for path, value in change.items():
         raw = changed(raw, f"agent.{path}", value)
     assert [str(error) for error in attempt("knobs", raw)[1]] == [message]
+
+
+def test_ppo_clips_nothing_where_it_learns_once_from_all() -> None:
+    def ends(*changes: Keys) -> list[Tensor]:
+        specs = [built(spec_of(ONCE | {"algorithm": ONCE["algorithm"] | change})) for change in changes]
+        return [learned([spec])[0] for spec in specs]  # apart: clip_vloss is part of the program
+
+    control, *others = ends({}, {"clip_eps": 0.001}, {"clip_eps": 0.001, "clip_vloss": True})
+    assert all(same(other, control) for other in others)
+    for moved in ({"training_epoch": 2}, {"minibatch_size": 8}):
+        control, *others = ends(moved, moved | {"clip_eps": 0.001}, moved | {"clip_vloss": True, "clip_eps": 0.001})
+        assert not any(same(other, control) for other in others)
+        assert not attempt("knobs", spec_of(ONCE | {"algorithm": ONCE["algorithm"] | moved | {"clip_eps": 0.1}}))[1]
+    plain = dump(build("knobs", spec_of(ONCE)))
+    assert "clip_eps" not in plain["agent"][0]["algorithm"] and build("knobs", plain) == build("knobs", spec_of(ONCE))
 
 
 def test_settings_that_do_nothing_beside_others_are_dropped() -> None:

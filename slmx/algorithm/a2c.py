@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -37,7 +38,7 @@ class A2C(PolicyAlgorithm):
             return {} if self.lam is None else {"num_step_returns": "lam is not null"}
 
     @classmethod
-    def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
+    def idle(cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int]) -> dict[str, str]:
         if memory is not None and issubclass(memory, Episodes):
             return {"algorithm.time_horizon": "the memory holds whole episodes"}
         if hyper.num_step_returns is not None and hyper.num_step_returns >= hyper.time_horizon:

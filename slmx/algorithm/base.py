@@ -61,10 +61,11 @@ class Algorithm(Membered):
     learns: ClassVar[bool] = True  # whether it makes anything of what it observes and is rewarded with
 
     @classmethod
-    def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
+    def idle(cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int]) -> dict[str, str]:
         """Keys of any part of the agent that do nothing with these hyperparameters and that class of memory, and when.
 
         By their path below the agent, `net.shared`; each is an error where a spec gives it.
+        `bodies`: of the agent in each of its environments; none where that is not known.
         """
         return {}
 

@@ -35,6 +35,13 @@ class PPO(PolicyAlgorithm):
         training_epoch: Int = Field(4, ge=1, description="passes over each rollout")
 
     @classmethod
+    def idle(cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int]) -> dict[str, str]:
+        if hyper.training_epoch == 1 and hyper.minibatch_size == hyper.time_horizon * sum(bodies):
+            reason = "each rollout is one minibatch, learned from once: nothing has moved that could be clipped"
+            return {"algorithm.clip_eps": reason, "algorithm.clip_vloss": reason}
+        return {}
+
+    @classmethod
     def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
         frames = hyper.time_horizon * sum(bodies)
         if frames % hyper.minibatch_size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
@@ -35,7 +36,7 @@ class REINFORCE(PolicyAlgorithm):
             return {} if self.baseline else {"val_loss_coef": "baseline is false"}
 
     @classmethod
-    def idle(cls, hyper: Any, memory: type[Any] | None) -> dict[str, str]:
+    def idle(cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int]) -> dict[str, str]:
         return {} if hyper.baseline else {"net.shared": "baseline is false: there is no critic"}
 
     def build(self) -> None:

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -17,6 +17,7 @@ from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors, did_you_mean, edit_distance, nearest
 from slmx.member.hyper import Hyper
 from slmx.member.schedule import Schedule
+from slmx.space import resolve
 from slmx.spec.model import AgentSpec, ObjectiveSpec, Spec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 
@@ -192,6 +193,10 @@ class _Builder:
                     self.wrong(join(place, key), f"does nothing when {reason}")
         if self.relations and isinstance(built, AgentSpec):
             self.check_agent(built, raw, place)
+        if self.idle and isinstance(built, Spec):
+            given = raw["agent"] if isinstance(raw["agent"], list) else [raw["agent"]]
+            for a, agent in enumerate(built.agent):
+                self.check_idle(agent, given[a], f"agent.{a}", bodies_of(built, a))
 
     def check_agent(self, agent: AgentSpec, raw: Mapping[str, Any], place: str) -> None:
         """Whether the parts of an agent go together."""
@@ -210,10 +215,14 @@ class _Builder:
         if agent.net is not None and not algorithm.learns:
             self.wrong(join(place, "net"), f"does nothing: {name} learns nothing")
         if self.idle:
-            for path, wrong in idle_keys(agent).items():
-                part, _, key = path.partition(".")
-                if key in (raw.get(part) or {}):
-                    self.wrong(join(place, path), wrong)
+            self.check_idle(agent, raw, place, ())
+
+    def check_idle(self, agent: AgentSpec, raw: Mapping[str, Any], place: str, bodies: Sequence[int]) -> None:
+        """Whether anything that is said of an agent does nothing; `bodies` as in `Algorithm.idle`."""
+        for path, wrong in idle_keys(agent, bodies).items():
+            part, _, key = path.partition(".")
+            if key in (raw.get(part) or {}):
+                self.wrong(join(place, path), wrong)
 
     def finish(self) -> list[SpecError]:
         """All that was found, each unknown key with what was probably meant."""
@@ -236,14 +245,23 @@ class _Builder:
         return did_you_mean(unknown.key, unknown.known, unknown.present)
 
 
-def idle_keys(agent: AgentSpec) -> dict[str, str]:
+def bodies_of(spec: Spec, agent: int) -> list[int]:
+    """How many bodies an agent has in each of its environments; none where the bodies are not described rightly."""
+    try:
+        counts = resolve(spec.body, len(spec.agent), len(spec.env)).counts
+    except SpecError:
+        return []
+    return [count for (owner, _), count in counts.items() if owner == agent]
+
+
+def idle_keys(agent: AgentSpec, bodies: Sequence[int]) -> dict[str, str]:
     """Keys that do nothing beside the agent's other parts, by their path below it, each with what is wrong."""
     registry, name = REGISTRIES["algorithm"], agent.algorithm.name
     algorithm = registry.find(name)
     special = {key for known in registry.classes() for key in known.net_keys}
     unused = sorted(special - set(algorithm.net_keys))
     memory = None if agent.memory is None else REGISTRIES["memory"].find(agent.memory.name)
-    idle = algorithm.idle(agent.algorithm, memory)
+    idle = algorithm.idle(agent.algorithm, memory, bodies)
     return {f"net.{key}": f"does nothing: {name} does not use it" for key in unused} | {
         path: f"does nothing when {reason}" for path, reason in idle.items()
     }

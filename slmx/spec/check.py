@@ -11,6 +11,7 @@ from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors, counted
 from slmx.metric import RAW_COLUMNS, TRIAL_METRICS
 from slmx.space import resolve
+from slmx.spec.build import bodies_of
 from slmx.spec.load import attempt_file, in_spec, pick
 from slmx.spec.model import MetaSpec, Spec, ValidateSpec
 from slmx.spec.registry import REGISTRIES
@@ -69,7 +70,7 @@ def problems(spec: Spec) -> list[SpecError]:
             errors.append(error.under(f"env.{e}"))
     if space is not None:
         errors += _actions(spec, space, described)
-        errors += _rollouts(spec, space)
+        errors += _rollouts(spec)
         errors += _unseen(spec, space)
         if len(described) == len(spec.env):
             try:
@@ -136,15 +137,14 @@ def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[
     return errors
 
 
-def _rollouts(spec: Spec, space: Space) -> list[SpecError]:
+def _rollouts(spec: Spec) -> list[SpecError]:
     """Algorithms whose settings do not fit the number of their bodies."""
     errors = []
     for a, agent in enumerate(spec.agent):
-        bodies = [count for (owner, _), count in space.counts.items() if owner == a]
         kind = REGISTRIES["algorithm"].find(agent.algorithm.name)
         errors += [
             SpecError(f"agent.{a}.algorithm.{key}", wrong)
-            for key, wrong in kind.misfits(agent.algorithm, bodies).items()
+            for key, wrong in kind.misfits(agent.algorithm, bodies_of(spec, a)).items()
         ]
     return errors
 

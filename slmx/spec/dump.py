@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from slmx.member.hyper import Hyper, varies
 from slmx.member.schedule import Schedule
-from slmx.spec.build import build, idle_keys, join, show, spec_keys
+from slmx.spec.build import bodies_of, build, idle_keys, join, show, spec_keys
 from slmx.spec.model import AgentSpec, Spec
 from slmx.spec.registry import Registry, registry_of
 
@@ -109,11 +109,12 @@ def _group(model: BaseModel, registry: Registry | None, changed_only: bool) -> d
         if key in idle or (changed_only and not named and not info.is_required() and value == default):
             continue
         result[key] = _plain(value, key, changed_only)
-    if isinstance(model, AgentSpec):
-        for path in idle_keys(model):
-            part, _, key = path.partition(".")
-            if result.get(part):
-                result[part].pop(key, None)
+    if isinstance(model, Spec):
+        for a, agent in enumerate(model.agent):
+            for path in idle_keys(agent, bodies_of(model, a)):
+                part, _, key = path.partition(".")
+                if result["agent"][a].get(part):
+                    result["agent"][a][part].pop(key, None)
     return result | (model.model_extra or {})
 
 
