@@ -16,6 +16,7 @@ from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
 from slmx.record import write_json, write_spec, write_state
 from slmx.search import on_tune
+from slmx.search.leave import leaving
 from slmx.search.plan import Plan
 from slmx.search.search import Search
 from slmx.search.size import settings_a_program
@@ -101,7 +102,7 @@ class Experiment:
         what there is.
         """
         spec, searcher, state = self.spec, self.searcher, "STOPPED"
-        with on_tune.local_ray() as folder:
+        with leaving(on_tune.local_ray()) as (folder, leave):
             workers = on_tune.workers(spec.meta.resources)
             size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
             facts = facts or {"workers": workers, "settings": size}
@@ -111,19 +112,22 @@ class Experiment:
             with owning(directory):
                 write_state(directory, "search", "RUNNING", **facts)
                 try:
-                    ended = self._conduct(directory, facts["settings"], facts["workers"], folder)
+                    ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
                     if not ended.interrupted:
                         state = "FAILED" if ended.failed else "DONE"
                 finally:
                     write_state(directory, "search", state, **facts)
                 return ended
 
-    def _conduct(self, directory: Path, size: int, workers: int, folder: Path) -> SearchRun:
+    def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
+        """`leave`: called when Ray is needed no more."""
         search = Search(
             self.spec, directory, Plan(self.spec, self.searcher, size), self.backends, self.fitness, workers
         )
         self.display.begin(search, self.spec.meta.search_spec.name, size, workers)
         interrupted = self._train(search, workers, folder)
+        if interrupted or not self.fresh:
+            leave()
         table = analyze(directory, graphs=self.graphs)
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None
@@ -131,6 +135,7 @@ class Experiment:
         self.display.found(found, search)
         if self.fresh and not interrupted:
             validation, interrupted = self._validate(search, self.fresh, best, workers, folder)
+        leave()
         tested = analyze_validation(directory, self.graphs)
         if validation and len(tested):
             if not interrupted and 1 in tested["rank"].tolist():
