@@ -127,7 +127,7 @@ def test_no_algorithm_imports_another() -> None:
 
 
 def test_analysis_reads_files_alone() -> None:
-    for path in (PACKAGE / "analysis").glob("*.py"):
+    for path in (PACKAGE / "analysis").rglob("*.py"):
         for line, name in imports(path):
             assert name.partition(".")[0] not in ("torch", "ray", "gymnasium", "envpool"), f"{path}:{line}: {name}"
 
