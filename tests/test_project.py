@@ -48,9 +48,10 @@ def pins() -> dict[str, str]:
 
 
 def requirements() -> Iterator[Requirement]:
-    """What pyproject.toml asks for, the tools of development too."""
+    """What pyproject.toml asks for, all extras too."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    yield from map(Requirement, project["dependencies"] + project["optional-dependencies"]["dev"])
+    extras = (each for extra in project["optional-dependencies"].values() for each in extra)
+    yield from map(Requirement, [*project["dependencies"], *extras])
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)

@@ -17,7 +17,7 @@ from plotly.graph_objects import Figure
 from slmx import metric
 from slmx.analysis import graph, validation
 from slmx.analysis.files import TrialFiles, read_table, write_table
-from slmx.analysis.objective import cell, objective_of, ranked, short_names
+from slmx.analysis.objective import cell, further_objectives, objective_of, pareto_front, ranked, short_names
 from slmx.analysis.trial import analyze_trial, ports
 from slmx.analysis.validation_graph import validation_graph
 from slmx.errors import SlmxError
@@ -126,8 +126,13 @@ def experiment_table(trials: list[TrialFiles], rows: list[dict[str, Any]]) -> pd
     paths = searched_paths(trials)
     for trial, row in zip(trials, rows, strict=True):
         row |= {path: cell(value) for path, value in (trial.setting or {}).items()}
-    columns = [*TRIAL_COLUMNS[:4], "objective", *paths, *TRIAL_COLUMNS[4:]]
-    return pd.DataFrame(rows, columns=columns)
+    further = further_objectives(trials[0])
+    columns = [*TRIAL_COLUMNS[:4], "objective", *further, *paths, *TRIAL_COLUMNS[4:]]
+    table = pd.DataFrame(rows, columns=columns)
+    if further:
+        signs = {"objective": objective_of(trials[0]).sign} | {name: other.sign for name, other in further.items()}
+        table.insert(columns.index(paths[0]), "pareto", pareto_front(table, signs))
+    return table
 
 
 def draw_trial(trial: TrialFiles) -> dict[Path, Figure]:

@@ -66,23 +66,30 @@ def objective_of(trial: TrialFiles) -> Objective:
     return Objective(**trial.record["spec"]["meta"]["objective"])
 
 
-def trial_score(trial: TrialFiles, table: pd.DataFrame, row: Mapping[str, Any]) -> float:
-    """The objective of a trial, from its table and its row of experiment.csv; NaN unless it came to its end."""
+def further_objectives(trial: TrialFiles) -> dict[str, Objective]:
+    """What the trial's searcher weighs beside the objective, by the columns of experiment.csv."""
+    meta = trial.record["spec"]["meta"]
+    goals = meta.get("search_spec", {}).get("objectives", [])
+    return {
+        f"objective_{goal['metric']}": Objective(aggregate=meta["objective"]["aggregate"], **goal) for goal in goals
+    }
+
+
+def trial_score(trial: TrialFiles, table: pd.DataFrame, row: Mapping[str, Any], objective: Objective) -> float:
+    """An objective of a trial, from its table and its row of experiment.csv; NaN unless it came to its end."""
     if row["state"] != "DONE":
         return math.nan
-    objective = objective_of(trial)
     if objective.metric in TRIAL_METRICS:
         return float(row.get(objective.metric, math.nan))
-    seeds = seed_values(trial, table)
+    seeds = seed_values(trial, table, objective)
     return float(objective.over(seeds)) if np.isfinite(seeds).all() else math.nan
 
 
-def seed_values(trial: TrialFiles, table: pd.DataFrame) -> pd.Series:
-    """What each seed of a trial counts as in its objective, by session; NaN where the trial has no number.
+def seed_values(trial: TrialFiles, table: pd.DataFrame, objective: Objective) -> pd.Series:
+    """What each seed of a trial counts as in an objective, by session; NaN where the trial has no number.
 
     A seed's own number is the mean over its ports; failed ones stand with the floor.
     """
-    objective = objective_of(trial)
     own = table.loc[table["state"] != FAILED].groupby("session")[objective.metric]
     values = own.agg(lambda of_ports: of_ports.to_numpy(float).mean())
     failed = [session.session for session in trial.sessions if session.failed]
@@ -99,6 +106,20 @@ def ranked(experiment: pd.DataFrame, sign: int) -> pd.DataFrame:
     known = experiment.loc[(experiment["state"] == "DONE") & np.isfinite(experiment["objective"].astype(float))]
     order = known.assign(_goodness=-sign * known["objective"].astype(float))
     return known.loc[order.sort_values(["_goodness", "failed", "trial"]).index]
+
+
+def pareto_front(experiment: pd.DataFrame, signs: Mapping[str, int]) -> pd.Series:
+    """Whether no other trial is better in one objective and as good in all others; None of one that lacks a number.
+
+    `signs`: 1 where more is better, -1 where less is, by column.
+    """
+    goodness = experiment[list(signs)].to_numpy(float) * np.array(list(signs.values()))
+    goodness[(experiment["state"] != "DONE").to_numpy() | ~np.isfinite(goodness).all(1)] = np.nan
+    front = [
+        None if np.isnan(own).any() else not ((goodness >= own).all(1) & (goodness > own).any(1)).any()
+        for own in goodness
+    ]
+    return pd.Series(front, experiment.index, object)
 
 
 def cell(value: Any) -> Any:

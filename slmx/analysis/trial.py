@@ -11,7 +11,7 @@ import pandas as pd
 from slmx import metric
 from slmx.analysis import fitness
 from slmx.analysis.files import FAILED, Port, Session, TrialFiles, of_port
-from slmx.analysis.objective import trial_score
+from slmx.analysis.objective import further_objectives, objective_of, trial_score
 from slmx.analysis.statistics import bootstrap_interval
 
 IDENTITY = ("session", "seed", "agent", "env", "state", "reason", "frame")
@@ -36,7 +36,8 @@ def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
     table[["agent", "env"]] = table[["agent", "env"]].astype("Int64")
     row = summarize(trial, trial.sessions, vectors)
     if trial.setting is not None:
-        row["objective"] = trial_score(trial, table, row)
+        row["objective"] = trial_score(trial, table, row, objective_of(trial))
+        row |= {name: trial_score(trial, table, row, other) for name, other in further_objectives(trial).items()}
     return table, row
 
 

@@ -66,7 +66,7 @@ def drawn_scores(trial: TrialFiles, table: pd.DataFrame) -> NDArray[np.float64]:
     if any(session.state not in ("DONE", "FAILED") for session in trial.sessions):
         return np.array([math.nan])
     if objective.metric not in TRIAL_METRICS:
-        seeds = seed_values(trial, table).to_numpy()
+        seeds = seed_values(trial, table, objective_of(trial)).to_numpy()
         return objective.over(seeds[draw_runs(count, SLOW_RESAMPLES if objective.aggregate == "lcb" else RESAMPLES)])
     vectors = session_vectors(trial)
     samples = ([trial.sessions[i] for i in places] for places in draw_runs(count, SLOW_RESAMPLES))
@@ -82,7 +82,7 @@ def run_table(trials: Sequence[TrialFiles], tables: Sequence[pd.DataFrame]) -> p
     rows = []
     for trial, table in zip(trials, tables, strict=True):
         if objective_of(trial).metric not in TRIAL_METRICS:
-            values = seed_values(trial, table)
+            values = seed_values(trial, table, objective_of(trial))
             rows += [(trial.number, s.session, s.state, values[s.session]) for s in trial.sessions]
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 

@@ -3,5 +3,8 @@
 SEARCHERS = {
     "random": "slmx.search.random:RandomSearcher",
     "grid": "slmx.search.grid:GridSearcher",
-    "optuna": "slmx.search.tpe:OptunaSearcher",
+    "optuna": "slmx.search.optuna:OptunaSearcher",
+    "hyperopt": "slmx.search.tune:HyperOptSearcher",
+    "nevergrad": "slmx.search.tune:NevergradSearcher",
+    "bohb": "slmx.search.tune:BohbSearcher",
 }

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from slmx.search.search import Search
 
 SHOWN = 5  # trials in the table of the best
+FRONT = 12  # and where there are several objectives
 WIDE = 24  # characters of a value
 REASONS = 3  # of failures that are spelled out
 
@@ -81,12 +82,22 @@ class SearchDisplay:
         if self.quiet:
             return
         names = short_names([domain.path for domain in search.plan.searcher.space.domains])
+        goals = [goal.metric for goal in search.spec.meta.goals.values()]
+        columns = ["objective", *(f"objective_{metric}" for metric in goals[1:])]
+        shown = best.head(SHOWN)
+        if "pareto" in best:
+            front = best.loc[best["pareto"].eq(True)]
+            shown = front.head(FRONT)
+            more = "" if len(shown) == len(front) else f", of which these are the first {FRONT}"
+            self.console.print(
+                f"{len(front)} of {counted(len(best), 'trial')} beaten by no other in all objectives{more}"
+            )
         table = Table(box=None, pad_edge=False)
-        for column in ("trial", search.spec.meta.objective.metric, *names.values()):
+        for column in ("trial", *goals, *names.values()):
             table.add_column(column, justify="right")
-        for row in best.head(SHOWN).to_dict("records"):
-            values = (_shown(row[path]) for path in names)
-            table.add_row(called(int(row["trial"])), f"{row['objective']:.4g}", *values)
+        for row in shown.to_dict("records"):
+            values = (*(f"{row[column]:.4g}" for column in columns), *(_shown(row[path]) for path in names))
+            table.add_row(called(int(row["trial"])), *values)
         if len(best):
             self.console.print(table)
         self._failures(search)

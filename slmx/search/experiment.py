@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,14 +65,14 @@ def searcher_of(spec: Spec) -> Searcher:
 
 
 def judge(spec: Spec, fitness: dict[str, dict[str, Any]]) -> None:
-    """SpecError where the objective cannot be known of these environments."""
-    metric = spec.meta.objective.metric
-    for name, known in fitness.items():
-        lacks = "standard return" if metric in NEED_STANDARD and known["std_return"] is None else ""
-        lacks = lacks or ("number of standard frames" if metric in NEED_FRAMES and known["std_frame"] is None else "")
+    """SpecError where an objective cannot be known of these environments."""
+    hint = 'search for "final_return" or "return_ma"'
+    for (path, goal), (name, known) in itertools.product(spec.meta.goals.items(), fitness.items()):
+        lacks = "standard return" if goal.metric in NEED_STANDARD and known["std_return"] is None else ""
+        if goal.metric in NEED_FRAMES and known["std_frame"] is None:
+            lacks = lacks or "number of standard frames"
         if lacks:
-            hint = 'search for "final_return" or "return_ma"'
-            raise SpecError("meta.objective.metric", f"{metric} needs the {lacks} of {name}, which nobody knows", hint)
+            raise SpecError(f"{path}.metric", f"{goal.metric} needs the {lacks} of {name}, which nobody knows", hint)
 
 
 @dataclass

@@ -23,9 +23,10 @@ class GridSearcher(Searcher):
         self._combinations = itertools.product(*(domain.args for domain in self.space.domains))
 
     @classmethod
-    def misfits(cls, space: SearchSpace) -> list[str]:
+    def misfits(cls, hp: Any, space: SearchSpace) -> dict[str, str]:
         ranges = [domain.written for domain in space.domains if not domain.is_list]
-        return [f"a grid has lists of values, and {written} is a range; use random" for written in ranges]
+        what = "is a range" if len(ranges) == 1 else "are ranges"
+        return {"name": f"a grid has lists of values, and {', '.join(ranges)} {what}; use random"} if ranges else {}
 
     def ask(self) -> Setting:
         self.asked += 1

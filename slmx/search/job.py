@@ -139,11 +139,13 @@ class Job:
     def _judge(self, number: int) -> Ended:
         from slmx.analysis.analyze import analyze_trial
         from slmx.analysis.files import TrialFiles
+        from slmx.analysis.objective import further_objectives
 
         trial = TrialFiles(self.run / f"trial_{number}")
         _, row = analyze_trial(trial)
         if row["state"] == "DONE" and math.isfinite(row["objective"]):
-            return Ended(number, "DONE", score=row["objective"])
+            others = [row[column] if math.isfinite(row[column]) else None for column in further_objectives(trial)]
+            return Ended(number, "DONE", score=row["objective"], others=others)
         reasons = dict.fromkeys(session.reason for session in trial.sessions if session.failed)
         return Ended(number, "FAILED", "; ".join(reasons) or "its objective is not a number")
 

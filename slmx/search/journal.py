@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slmx.errors import SlmxError
 from slmx.record import write_json
+from slmx.search.base import Score
 
 NAME = "journal.jsonl"
 ENDED = "ended"
@@ -17,12 +18,24 @@ ENDED = "ended"
 
 @dataclass(frozen=True)
 class Ended:
-    """How one trial ended: `score` is None unless it is DONE."""
+    """How one trial ended: `score` is None unless it is DONE.
+
+    `others`: what it reached of the objectives that the searcher weighs besides; None where that is no number.
+    """
 
     trial: int
     state: str
     reason: str = ""
     score: float | None = None
+    others: list[float | None] = field(default_factory=list)
+
+    @property
+    def told(self) -> Score:
+        """What the searcher is told of it: one number for each objective, or None where one is lacking."""
+        if self.score is None or not self.others:
+            return self.score
+        others = [other for other in self.others if other is not None]
+        return (self.score, *others) if len(others) == len(self.others) else None
 
 
 def write_ended(run: Path, ended: Iterable[Ended]) -> None:

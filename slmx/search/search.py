@@ -121,7 +121,7 @@ class Search:
             if not all(trial.number in self.ended for trial in trials):
                 return False
             for trial in trials:
-                self.plan.tell(trial, self.ended[trial.number].score)
+                self.plan.tell(trial, self.ended[trial.number].told)
             self._told += 1
         return True
 

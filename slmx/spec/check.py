@@ -87,20 +87,31 @@ def _search(spec: Spec) -> list[SpecError]:
         return []
     meta, errors = spec.meta, []
     searcher = REGISTRIES["search_spec"].find(meta.search_spec.name)
-    errors += [SpecError("meta.search_spec.name", message) for message in searcher.misfits(space)]
-    sessions, metric = counted(meta.max_session, "session"), meta.objective.metric
+    wrong_keys = searcher.misfits(meta.search_spec, space)
+    errors += [SpecError(f"meta.search_spec.{key}", message) for key, message in wrong_keys.items()]
+    sessions = counted(meta.max_session, "session")
     if meta.max_member != "auto" and meta.max_member < meta.max_session:
         message, hint = f"{meta.max_member} is less than the {sessions} of a trial", 'set it to as many, or to "auto"'
         errors.append(SpecError("meta.max_member", message, hint))
     if meta.objective.aggregate == "lcb" and meta.max_session < 2:
         errors.append(SpecError("meta.objective.aggregate", "one seed has no interval", "set meta.max_session >= 2"))
-    if metric in RAW_COLUMNS + TRIAL_METRICS[:2] and len({env.name for env in spec.env}) > 1:
-        hint = 'choose one without a unit, like "max_strength_corrected"'
-        errors.append(SpecError("meta.objective.metric", f"{metric} has no mean over several environments", hint))
+    errors += _goals(spec)
     if meta.validation is not None and meta.validation.top:
         errors += _validation(meta, meta.validation)
     if meta.device == "cuda" and not meta.resources.gpu:
         errors.append(SpecError("meta.resources.gpu", 'meta.device "cuda" needs a GPU or a share of one', "e.g. 0.25"))
+    return errors
+
+
+def _goals(spec: Spec) -> list[SpecError]:
+    """Objectives that there could be no number of, and those that stand twice."""
+    errors, several = [], len({env.name for env in spec.env}) > 1
+    for path, goal in spec.meta.goals.items():
+        if several and goal.metric in RAW_COLUMNS + TRIAL_METRICS[:2]:
+            hint = 'choose one without a unit, like "max_strength_corrected"'
+            errors.append(SpecError(f"{path}.metric", f"{goal.metric} has no mean over several environments", hint))
+        if goal is not spec.meta.objective and goal.metric == spec.meta.objective.metric:
+            errors.append(SpecError(f"{path}.metric", f"{goal.metric} is meta.objective already"))
     return errors
 
 

@@ -34,14 +34,11 @@ class BodySpec(Model):
     )
 
 
-class ObjectiveSpec(Model):
-    """What a search looks for: one number of each trial."""
+class GoalSpec(Model):
+    """One number of each trial, and which way is up."""
 
     metric: str = Field("final_return", description="a fitness column of experiment.csv")
     mode: Literal["max", "min"] = Field("max", description="whether more of it is better, or less")
-    aggregate: Literal["mean", "iqm", "worst", "lcb"] = Field(
-        "mean", description="over seeds: mean, interquartile mean, worst seed, or the worse end of the 95 % interval"
-    )
 
     @field_validator("metric")
     @classmethod
@@ -50,6 +47,14 @@ class ObjectiveSpec(Model):
             hint = did_you_mean(metric, METRICS) or f"known: {', '.join(METRICS)}"
             raise ValueError(f'unknown metric "{metric}"; {hint}')
         return metric
+
+
+class ObjectiveSpec(GoalSpec):
+    """What a search looks for: one number of each trial."""
+
+    aggregate: Literal["mean", "iqm", "worst", "lcb"] = Field(
+        "mean", description="over seeds: mean, interquartile mean, worst seed, or the worse end of the 95 % interval"
+    )
 
     def conflicts(self) -> dict[str, str]:
         """Keys whose values contradict one another, each with what is wrong."""
@@ -118,6 +123,14 @@ class MetaSpec(Model):
     resources: ResourceSpec = Field(
         default_factory=lambda: ResourceSpec.model_validate({}), description="cores and GPUs of a search's program"
     )
+
+    @property
+    def goals(self) -> dict[str, GoalSpec]:
+        """All that a search looks for, by path: meta.objective, and what its searcher weighs beside it."""
+        beside: list[GoalSpec] = getattr(self.search_spec, "objectives", [])
+        return {"meta.objective": self.objective} | {
+            f"meta.search_spec.objectives.{i}": goal for i, goal in enumerate(beside)
+        }
 
 
 class Spec(Model):

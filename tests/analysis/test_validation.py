@@ -13,7 +13,7 @@ import pytest
 from slmx.analysis import validation
 from slmx.analysis.analyze import analyze, analyze_validation
 from slmx.analysis.files import TrialFiles
-from slmx.analysis.objective import AGGREGATES, seed_values
+from slmx.analysis.objective import AGGREGATES, objective_of, seed_values
 from slmx.analysis.statistics import bootstrap_interval, draw_runs, percentile_interval
 from slmx.analysis.trial import analyze_trial
 from slmx.analysis.validation import COLUMNS, alike, verdict
@@ -165,7 +165,8 @@ def test_the_bound_over_all_seeds_of_a_trial_is_bootstrapped_like_the_bound_as_a
 def test_seed_values_stand_in_the_order_of_sessions(tmp_path: Path) -> None:
     write_trial(tmp_path, 0, [4, None, 8, None])
     trial = TrialFiles(tmp_path / "trial_0")
-    assert seed_values(trial, analyze_trial(trial)[0]).to_dict() == {0: 4, 1: 4, 2: 8, 3: 4}, "worse than random play"
+    values = seed_values(trial, analyze_trial(trial)[0], objective_of(trial))
+    assert values.to_dict() == {0: 4, 1: 4, 2: 8, 3: 4}, "worse than random play"
 
 
 def test_a_run_without_validation_has_no_comparison(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from slmx.search.base import Searcher
 from slmx.search.journal import Ended, read_ended, write_ended
+from slmx.search.optuna import OptunaSearcher
 from slmx.search.plan import Plan, Trial
 from slmx.search.random import RandomSearcher
 from slmx.search.size import LARGEST, member_bytes, member_weights, room, settings_a_program
-from slmx.search.tpe import OptunaSearcher
 from slmx.spec.check import problems
 from slmx.spec.dump import static
 from slmx.spec.model import Spec

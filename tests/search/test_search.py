@@ -220,10 +220,36 @@ def test_a_worker_that_dies_fails_its_trials(tmp_path: Path) -> None:
     assert {state["reason"] for state in states} == {"its worker died; is there enough memory?"}
 
 
-def test_optuna_searches_too(tmp_path: Path) -> None:
-    meta = {"search_spec": {"name": "optuna", "startup": 1}, "max_trial": 4, "max_member": 4, "max_session": 2}
-    run = search(tmp_path, meta=meta)
+@pytest.mark.parametrize("searcher", ["optuna", "hyperopt"])
+def test_searchers_that_learn_search_too(searcher: str, tmp_path: Path) -> None:
+    run = search(tmp_path, meta={"search_spec": {"name": searcher, "startup": 1}, "max_trial": 4, "max_member": 4})
     assert run.table["state"].tolist() == ["DONE"] * 5
+
+
+def test_several_objectives_leave_their_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    searcher = {"name": "optuna", "sampler": "nsga2", "population": 2, "objectives": [{"metric": "strength_corrected"}]}
+    searcher["objectives"] += [{"metric": "stability_corrected", "mode": "min"}]
+    spec = spec_of(SPACE, meta={"search_spec": searcher, "max_trial": 6, "max_member": 8})
+    run = lab.search(spec, tmp_path, graphs=False)
+    table = pd.read_csv(run.directory / "experiment.csv")
+    names = ["objective", "objective_strength_corrected", "objective_stability_corrected"]
+    columns = list(table.columns)
+    assert columns[columns.index("objective") : columns.index("pareto") + 1] == [*names, "pareto"]
+    assert table[names[1]].tolist() == pytest.approx(table["strength_corrected"].tolist())
+    goodness = table[names].to_numpy() * [1, 1, -1]
+    for own, stands in zip(goodness, table["pareto"], strict=True):
+        assert stands == (not ((goodness >= own).all(1) & (goodness > own).any(1)).any())
+    best = int(table.sort_values(["objective", "trial"], ascending=[False, True])["trial"].iloc[0])
+    assert run.best is not None, "which the one objective decides"
+    assert check_one(run.best) == lab.read_trial(run.directory / f"trial_{best}")[0].model_copy(
+        update={"name": "tiny_best"}
+    )
+    ended = [line for line in journal_of(run.directory) if line["event"] == "ended"]
+    by_trial = {line["trial"]: [line["score"], *line["others"]] for line in ended}
+    assert [by_trial[trial] for trial in table["trial"]] == pytest.approx(table[names].to_numpy())
+    printed = capsys.readouterr().out
+    assert f"{table['pareto'].sum()} of 7 trials beaten by no other in all objectives" in printed
+    assert "strength_corrected" in printed
 
 
 def test_what_cannot_be_searched_is_a_spec_error(tmp_path: Path) -> None:
