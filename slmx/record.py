@@ -9,7 +9,7 @@ import platform
 import subprocess
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from itertools import groupby
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plotly")
+RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
 EVALUATION_COLUMNS = ("frame", "agent", "env", "episode", "seed", "return", "length")
 
@@ -112,6 +113,12 @@ def write_spec(directory: Path, spec: dict[str, Any], backends: Sequence[str], f
     write_json(directory / "spec.json", content)
 
 
+def rewrite_spec(directory: Path, spec: dict[str, Any]) -> None:
+    """Put another spec, as plain data, into a spec.json that is there."""
+    path = directory / "spec.json"
+    write_json(path, json.loads(path.read_text()) | {"spec": spec})
+
+
 def settle(trial: Path, sessions: int, seed: int, state: str, reason: str) -> None:
     """Say how the sessions of a trial ended whose program could not say it: of those that had no end yet."""
     path = trial / "sessions.json"
@@ -123,6 +130,12 @@ def settle(trial: Path, sessions: int, seed: int, state: str, reason: str) -> No
         own |= {"state": state, "reason": reason}
     if open_:
         write_json(path, states)
+
+
+def is_culled(trial: Path) -> bool:
+    """Whether a trial had left its program before that ended."""
+    path = trial / "sessions.json"
+    return path.exists() and any(own["state"] == "CULLED" for own in json.loads(path.read_text()))
 
 
 class Recorder:
@@ -149,6 +162,9 @@ class Recorder:
         names = [f"session_{s.index}.csv" for s in sessions]
         self._rows = [self._table(name, ()) if name in self._kept else None for name in names]
         self._speed = self._table("speed.csv", ("frame", "seconds", "frames_per_second"))
+        self._notes = {name: self._table(name, ()) for name in (RUNGS, LINEAGE) if name in self._kept}
+        for name in {RUNGS, LINEAGE} - set(self._notes):
+            (directory / name).unlink(missing_ok=True)
         self._ports: list[dict[tuple[int, int], _Port]] = left.get("ports", [])
         self._last = time.perf_counter()
         self._started = self._last - left.get("seconds", 0.0)
@@ -156,9 +172,14 @@ class Recorder:
         self.means: list[float] = left.get("means", [])
         self._save_states()
 
+    @property
+    def trial(self) -> int:
+        """The trial's number."""
+        return self.sessions[0].trial
+
     def state(self) -> dict[str, Any]:
         """What it takes to go on from here; all that was written so far is on the disk when this returns."""
-        self._flush()
+        self.flush()
         for table in self._tables():
             table.sync()
         return {
@@ -234,23 +255,41 @@ class Recorder:
         self.states[member - self.first] |= {"state": "FAILED", "reason": reason, "frame": frame}
         self._save_states()
 
+    def revive(self, member: int) -> None:
+        """A session that had failed goes on: it has become a copy of a sound one."""
+        state = self.states[member - self.first]
+        if state["state"] == "FAILED":
+            state |= {"state": "RUNNING", "reason": ""}
+            self._save_states()
+
+    def note(self, name: str, values: dict[str, Any]) -> None:
+        """Add a row to rungs.csv or lineage.csv, whose columns are those of its first row."""
+        if name not in self._notes:
+            self._notes[name] = self._table(name, tuple(values))
+        self._notes[name].add_named(values)
+        self._notes[name].flush()
+
     def fail_all(self, reason: str) -> None:
         """Keep what there is when the program itself broke: no session came to its end, and there are no models."""
         for state in self.states:
             if state["state"] != "FAILED":
                 state |= {"state": "FAILED", "reason": reason}
         self._save_states()
-        self._flush()
+        self.flush()
 
     def close(self, program: Program, finished: bool) -> None:
         """Save the models of all sessions that did not fail, and how each session ended."""
+        self.end(program, "DONE" if finished else "STOPPED")
+
+    def end(self, program: Program, ended: str, reason: str = "") -> None:
+        """Likewise, with how sessions ended that did not fail."""
         from safetensors.torch import save_file
 
-        self._flush()
+        self.flush()
         for m, state in enumerate(self.states):
             if state["state"] == "FAILED":
                 continue
-            state |= {"state": "DONE" if finished else "STOPPED", "frame": program.frames[0]}
+            state |= {"state": ended, "reason": reason, "frame": program.frames[0]}
             path = self.directory / "model" / f"session_{state['session']}.safetensors"
             temporary = path.with_name(f".{path.name}.tmp")
             save_file(program.model(self.first + m), temporary)
@@ -262,10 +301,11 @@ class Recorder:
         return Table(self.directory / name, columns, self._kept.get(name))
 
     def _tables(self) -> list[Table]:
-        tables = (*self._episodes, *self._evaluations, *self._rows, self._speed)
+        tables = (*self._episodes, *self._evaluations, *self._rows, self._speed, *self._notes.values())
         return [table for table in tables if table is not None]
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Bring all that was told so far into the files."""
         for table in self._tables():
             table.flush()
 
@@ -282,14 +322,32 @@ class Records:
     def __init__(self, run: Path, sessions: Sequence[Session], left: dict[int, dict[str, Any]] | None = None):
         self.recorders: list[Recorder] = []
         for trial, group in groupby(sessions, lambda session: session.trial):
-            own = list(group)
-            first = sum(len(recorder.sessions) for recorder in self.recorders)
-            self.recorders.append(Recorder(run / f"trial_{trial}", own, first, (left or {}).get(trial)))
+            if left is None or trial in left:  # else it had left when that was saved
+                self.recorders.append(Recorder(run / f"trial_{trial}", list(group), 0, (left or {}).get(trial)))
+        self._place()
+
+    def _place(self) -> None:
+        """Where on the member axis the sessions of each trial are."""
         self._of = [recorder for recorder in self.recorders for _ in recorder.sessions]
+        for recorder in self.recorders:
+            recorder.first = self._of.index(recorder)
 
     def state(self) -> dict[int, dict[str, Any]]:
         """What it takes to go on from here, by trial."""
-        return {recorder.sessions[0].trial: recorder.state() for recorder in self.recorders}
+        return {recorder.trial: recorder.state() for recorder in self.recorders}
+
+    def leave(self, program: Program, reasons: Mapping[int, str]) -> list[int]:
+        """These trials end as CULLED, each for its reason, where they have not failed; returns the members that stay.
+
+        What the program tells from here on is of those members alone.
+        """
+        stay = [member for member, recorder in enumerate(self._of) if recorder.trial not in reasons]
+        for recorder in self.recorders:
+            if recorder.trial in reasons:
+                recorder.end(program, "CULLED", reasons[recorder.trial])
+        self.recorders = [recorder for recorder in self.recorders if recorder.trial not in reasons]
+        self._place()
+        return stay
 
     @property
     def means(self) -> list[float]:
@@ -314,6 +372,14 @@ class Records:
 
     def failed(self, member: int, frame: int, reason: str) -> None:
         self._of[member].failed(member, frame, reason)
+
+    def flush(self) -> None:
+        """Bring all that was told so far into the files."""
+        for recorder in self.recorders:
+            recorder.flush()
+
+    def revive(self, member: int) -> None:
+        self._of[member].revive(member)
 
     def fail_all(self, reason: str) -> None:
         for recorder in self.recorders:

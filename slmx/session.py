@@ -27,7 +27,7 @@ from slmx.member.schedule import Schedule
 from slmx.member.streams import Streams, seed_sequence
 from slmx.net.port import Port
 from slmx.space import Layout, resolve
-from slmx.spec.dump import static
+from slmx.spec.dump import in_force, static
 from slmx.spec.registry import REGISTRIES
 from slmx.watch import Episode, Evaluation, Silence, Tracker, Watcher
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from slmx.spec.model import AgentSpec, Spec
 
-STATE = ("tick", "failures", "sessions", "spec", "agents", "normalizers")  # what of a program is saved
+STATE = ("tick", "failures", "sessions", "spec", "agents", "normalizers", "gone")  # what of a program is saved
 LONGEST_EPISODE = 108_000  # steps after which an evaluation gives up on an episode without end (30 minutes at 60 Hz)
 
 
@@ -57,9 +57,10 @@ class Session:
 class Program:
     """M sessions trained together, from epoch to epoch.
 
-    An epoch ends at every multiple of meta.checkpoint_frequency and at `pauses` (frames of the first environment): the
-    running episodes are cut off there, and new environments begin, with seeds of their own. So what follows depends on
-    nothing but what `state` holds, and a training that was left there goes on as if it had not been.
+    An epoch ends at every multiple of meta.checkpoint_frequency, where one of meta.stages begins, and at `pauses`
+    (frames of the first environment): the running episodes are cut off there, and new environments begin, with seeds of
+    their own. So what follows depends on nothing but what `state` holds, and a training that was left there goes on as
+    if it had not been.
 
     Raises SpecError where an environment or the layout of bodies does not fit.
     """
@@ -82,14 +83,14 @@ class Program:
         self._row_every = max(1, (meta.log_frequency or self.total_frames[0] // 100) // rows)
         self._evaluate_every = max(1, meta.eval_frequency // rows) if meta.eval_frequency else max(self.ticks)
         self._epoch_every = max(1, meta.checkpoint_frequency // rows) if meta.checkpoint_frequency else max(self.ticks)
-        self._pauses = sorted(math.ceil(frames / rows) for frames in pauses)
+        self._pauses = sorted({math.ceil(frames / rows) for frames in pauses})
+        self._examined = self.tick = self.gone = 0
         self.agents = [self._agent(a) for a in range(len(self.spec.agent))]
         self.normalizers = [
             [self._normalizer(agent, place.env) for place in own]
             for agent, own in zip(self.agents, self.layout.places, strict=True)
         ]
         self.acts = [[_to_env(self.spaces[p.env].action_space) for p in own] for own in self.layout.places]
-        self.tick = 0
         self.failures: dict[int, str] = {}
 
     @property
@@ -100,6 +101,16 @@ class Program:
     def frames(self) -> list[int]:
         """Frames so far of one member in each environment."""
         return [min(self.tick, ticks) * rows for ticks, rows in zip(self.ticks, self.layout.rows, strict=True)]
+
+    @property
+    def spent(self) -> int:
+        """Frames so far of all members together, those that have left too."""
+        return self.gone + sum(self.frames) * self.members
+
+    @property
+    def pause(self) -> int | None:
+        """Which of its pauses the program is at, counted from 0; None if it is at none."""
+        return self._pauses.index(self.tick) if self.tick in self._pauses else None
 
     @property
     def total_frames(self) -> list[int]:
@@ -119,6 +130,8 @@ class Program:
         saved.
         """
         while True:
+            if self.tick in self._stages():
+                self.retune(self.sessions)
             envs = self._envs()
             try:
                 yield from self._epoch(envs, check)
@@ -161,12 +174,17 @@ class Program:
                 if not any(alive):
                     return
             if self.tick % self._evaluate_every == 0 or self.tick == last:
-                self.watcher.evaluations(self.evaluate(self.spec.meta.eval_episode))
+                self.examine()
 
     def _epoch_end(self) -> int:
         """The tick at which the epoch ends that begins now."""
         following = [(self.tick // self._epoch_every + 1) * self._epoch_every, max(self.ticks)]
-        return min([*following, *(pause for pause in self._pauses if pause > self.tick)])
+        return min([*following, *(tick for tick in (*self._pauses, *self._stages()) if tick > self.tick)])
+
+    def _stages(self) -> set[int]:
+        """The ticks at which other values begin for some session."""
+        stages = [stage for session in self.sessions for stage in session.spec.meta.stages]
+        return {math.ceil(stage.frame / max(1, self.layout.rows[0])) for stage in stages}
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the training depends on, between two epochs; `torch.save` can write it."""
@@ -176,6 +194,12 @@ class Program:
         """Go on from what `state` gave, with the sessions that were left then."""
         for name in STATE:
             setattr(self, name, state[name])
+
+    def examine(self) -> None:
+        """Play the episodes of an evaluation and tell them, unless that was just done."""
+        if self._examined < self.tick:
+            self._examined = self.tick
+            self.watcher.evaluations(self.evaluate(self.spec.meta.eval_episode))
 
     def evaluate(
         self,
@@ -277,6 +301,7 @@ class Program:
         if not index or len(set(index)) < len(index):
             raise ValueError(f"need some members, each once, not {index}")
         self.failures = {new: self.failures[old] for new, old in enumerate(index) if old in self.failures}
+        self.gone += sum(self.frames) * (self.members - len(index))
         for part in self._parts():
             part.keep(index)
         self.retune([self.sessions[i] for i in index])
@@ -296,11 +321,12 @@ class Program:
     def retune(self, sessions: Sequence[Session]) -> None:
         """Member i goes on as `sessions[i]`, whose spec may have other numbers where members may differ.
 
-        ValueError where a spec would make another program.
+        Of a spec with stages those count that have begun. ValueError where a spec would make another program.
         """
         if len(sessions) != self.agents[0].members:
             raise ValueError(f"need a session for each of {self.agents[0].members} members, not {len(sessions)}")
-        if any(static(session.spec) != static(self.spec) for session in sessions):
+        distinct = {id(spec): spec for spec in (*self._now(self.sessions[:1]), *self._now(sessions))}
+        if len({static(spec) for spec in distinct.values()}) > 1:
             raise ValueError("a session that needs another program cannot go on in this one")
         self.sessions = list(sessions)
         for a, agent in enumerate(self.agents):
@@ -313,10 +339,18 @@ class Program:
         """All that holds something of every member."""
         return [*self.agents, *(normalizer for own in self.normalizers for normalizer in own)]
 
+    def _now(self, sessions: Sequence[Session]) -> list[Spec]:
+        """Their specs as they stand at this frame; sessions of one trial share one."""
+        found: dict[int, Spec] = {}
+        for session in sessions:
+            if id(session.spec) not in found:
+                found[id(session.spec)] = in_force(session.spec, self.frames[0])
+        return [found[id(session.spec)] for session in sessions]
+
     def _hypers(self, a: int) -> list[list[Any]]:
         """An agent's hyperparameters of all members: of the algorithm, the memory and the network."""
         total = sum(len(place.rows) * self.ticks[place.env] for place in self.layout.places[a])
-        specs = [session.spec.agent[a] for session in self.sessions]
+        specs = [spec.agent[a] for spec in self._now(self.sessions)]
         return [[_closed(getattr(spec, kind), total) for spec in specs] for kind in ("algorithm", "memory", "net")]
 
     def _agent(self, a: int) -> Algorithm:

@@ -38,14 +38,26 @@ from slmx.memory import MEMORIES
 from slmx.net import NETS
 from slmx.net.layer import Network
 from slmx.net.mlp import MLP
-from slmx.search import SEARCHERS, on_tune
+from slmx.search import SCHEDULERS, SEARCHERS, on_tune
+from slmx.search.halving import Halving
+from slmx.search.pbt import Pbt
+from slmx.search.scheduler import scheduler_of
 from slmx.search.size import settings_a_program
 from slmx.search.validate import chosen, fresh_spec
 from slmx.session import Program, Session
 from slmx.spec.build import arms, attempt, build, spec_keys
 from slmx.spec.check import PREPARATIONS, problems
 from slmx.spec.dump import dump, put, static, with_settings
-from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec, ValidateSpec
+from slmx.spec.model import (
+    AgentSpec,
+    BodySpec,
+    MetaSpec,
+    ObjectiveSpec,
+    ResourceSpec,
+    Spec,
+    StageSpec,
+    ValidateSpec,
+)  # fmt: skip
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import search_space
 from tests.programs import Keys, parameters, program
@@ -495,11 +507,12 @@ def test_every_key_of_bodies_changes_who_lives_where(field: str) -> None:
 
 ON_DISK: Keys = {
     "max_session": 2, "seed": 1, "log_frequency": 80, "eval_episode": 2, "eval_frequency": 120, "dtype": "float32",
-    "checkpoint_frequency": 120,
+    "checkpoint_frequency": 120, "stages": [{"frame": 120, "settings": {"agent.0.algorithm.gamma": 0.5}}],
 }  # fmt: skip
 BEFORE_IT_RUNS = {"device", "threads", "max_trial"}  # tested one by one
 OF_A_SEARCH = {
     "common_seeds",
+    "scheduler_spec",
     "search_spec",
     "objective",
     "validation",
@@ -607,6 +620,40 @@ def test_search_spec_chooses_the_settings() -> None:
     }  # fmt: skip
 
 
+def test_scheduler_spec_says_who_schedules() -> None:
+    found = {name: scheduler_of(searching(scheduler_spec={"name": name})) for name in SCHEDULERS}
+    assert scheduler_of(searching()) is None
+    assert {name: type(scheduler).__name__ for name, scheduler in found.items()} == {"halving": "Halving", "pbt": "Pbt"}
+
+
+def scheduled(**keys: Any) -> str:
+    """What a scheduler decides: when, of which trials, and with which values."""
+    search = {"agent.0.algorithm.gamma__uniform": [0.9, 0.99]}
+    spec = build("knobs", spec_of(agent_of("A2C"), search=search, meta={"scheduler_spec": keys}))
+    scheduler = scheduler_of(spec, search_space(spec)[0].domains)
+    scores = {trial: float(trial % 7) for trial in range(20)}
+    assert scheduler is not None
+    found: list[Any] = [scheduler.pauses()]
+    if isinstance(scheduler, Halving):
+        found.append(scheduler.referee.dismissed(0, scores))
+    if isinstance(scheduler, Pbt):
+        found.append(scheduler.sources(scores, 0))
+        found += [scheduler._child(spec, 40, scheduler._rng(trial, 0, "values")).meta.stages for trial in scores]
+    return str(found)
+
+
+SCHEDULED: dict[str, Keys] = {
+    "halving": {"eta": 2.0, "grace": 0.02},
+    "pbt": {"interval": 50, "quantile": 0.5, "resample": 0.9, "factors": [0.5]},
+}
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, keys in SCHEDULED.items() for key in keys])
+def test_every_key_of_a_scheduler_changes_what_it_decides(name: str, key: str) -> None:
+    assert set(REGISTRIES["scheduler_spec"].find(name).Hyper.model_fields) == {"name", *SCHEDULED[name]}
+    assert scheduled(name=name, **{key: SCHEDULED[name][key]}) != scheduled(name=name)
+
+
 @pytest.mark.parametrize(("field", "value"), [("metric", "strength"), ("mode", "min"), ("aggregate", "worst")])
 def test_every_key_of_the_objective_changes_a_score(field: str, value: str) -> None:
     def score(**keys: str) -> float:
@@ -681,6 +728,7 @@ GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
     "objective": ("ObjectiveSpec", ObjectiveSpec),
     "validate": ("ValidateSpec", ValidateSpec),
     "resources": ("ResourceSpec", ResourceSpec),
+    "stage": ("StageSpec", StageSpec),
     "schedule": ("Schedule", Schedule),
 }
 

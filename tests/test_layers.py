@@ -14,7 +14,7 @@ import pytest
 from slmx.algorithm import ALGORITHMS
 from slmx.memory import MEMORIES
 from slmx.net import NETS
-from slmx.search import SEARCHERS
+from slmx.search import SCHEDULERS, SEARCHERS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "slmx"
@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "cli": {"dispatch", "lab", "spec", "analysis", "display", "stop"} | BASE,
     "__main__": {"cli"},
 }
-REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS)
+REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS, SCHEDULERS)
 HEAVY = ("torch", "ray", "optuna", "pandas", "plotly", "kaleido", "matplotlib")
 
 

@@ -20,6 +20,10 @@ if __name__ == "__main__":
         from scores import bench_scores
 
         sys.exit(bench_scores(asked.only, asked.sessions, asked.jobs, asked.data))
+    elif asked.command == "halving":
+        from halving import bench_halving
+
+        sys.exit(bench_halving(asked.settings, asked.sessions, asked.frames, asked.seeds, asked.data))
     elif asked.command == "memory":
         from memory import bench_memory
 

@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def parser() -> argparse.ArgumentParser:
-    """speed, search, scores, memory; `one` and `train` are what they run in processes of their own."""
+    """speed, search, scores, halving, memory; `one` and `train` are what they run in processes of their own."""
     bench = argparse.ArgumentParser(prog="bin/bench", description="Measures the lab.")
-    commands = bench.add_subparsers(dest="command", required=True, metavar="{speed,search,scores,memory}")
+    commands = bench.add_subparsers(dest="command", required=True, metavar="{speed,search,scores,halving,memory}")
 
     speed = commands.add_parser("speed", help="frames a second on one core with one thread")
     speed.add_argument("--peers", action="store_true", help="measure other libraries beside it, and print the ratios")
@@ -29,6 +29,17 @@ def parser() -> argparse.ArgumentParser:
     scores.add_argument("--jobs", type=int, default=1, metavar="N", help="specs trained at the same time (1)")
     scores.add_argument(
         "--data", type=Path, default=ROOT / "data" / "scores", metavar="DIR", help="where runs are kept"
+    )
+
+    halving = commands.add_parser(
+        "halving", help="search with and without successive halving: frames and best objective"
+    )
+    halving.add_argument("--settings", type=int, default=64, metavar="N", help="beside the spec's own (64)")
+    halving.add_argument("--sessions", type=int, default=4, metavar="N", help="seeds of each (4)")
+    halving.add_argument("--frames", type=int, default=50_000, metavar="N", help="of each session (50000)")
+    halving.add_argument("--seeds", type=int, default=3, metavar="N", help="searches of each kind (3)")
+    halving.add_argument(
+        "--data", type=Path, default=ROOT / "data" / "halving", metavar="DIR", help="where searches are kept"
     )
 
     commands.add_parser("memory", help="peak resident memory of 64 members of PPO on CartPole")

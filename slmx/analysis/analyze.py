@@ -18,6 +18,7 @@ from slmx import metric
 from slmx.analysis import graph, validation
 from slmx.analysis.files import TrialFiles, read_table, write_table
 from slmx.analysis.objective import cell, further_objectives, objective_of, pareto_front, ranked, short_names
+from slmx.analysis.rungs import write_rungs
 from slmx.analysis.trial import analyze_trial, ports
 from slmx.analysis.validation_graph import validation_graph
 from slmx.errors import SlmxError
@@ -49,6 +50,7 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
     tables, experiment = write_tables(trials, directory if is_run else None)
     drawn = trials
     if is_run:
+        write_rungs(directory, trials)
         if "objective" in experiment:
             objective, best = objective_of(trials[0]), ranked(experiment, objective_of(trials[0]).sign)
             drawn = [trial for trial in trials if trial.number in best["trial"].tolist()[:1]]
@@ -125,7 +127,7 @@ def experiment_table(trials: list[TrialFiles], rows: list[dict[str, Any]]) -> pd
         return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
     paths = searched_paths(trials)
     for trial, row in zip(trials, rows, strict=True):
-        row |= {path: cell(value) for path, value in (trial.setting or {}).items()}
+        row |= {path: cell(value) for path, value in trial.values.items()}
     further = further_objectives(trials[0])
     columns = [*TRIAL_COLUMNS[:4], "objective", *further, *paths, *TRIAL_COLUMNS[4:]]
     table = pd.DataFrame(rows, columns=columns)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from slmx.analysis.standards import Standard, read_standards
 from slmx.errors import SlmxError
+from slmx.record import LINEAGE
 
 FAILED = "FAILED"
 
@@ -65,6 +66,27 @@ class TrialFiles:
         """The value of each searched path, where the trial is one of a search."""
         path = self.directory / "setting.json"
         return read_json(path) if path.exists() else None
+
+    @cached_property
+    def replay(self) -> dict[str, Any]:
+        """The setting that repeats the trial's training.
+
+        Of one of a population: what the setting had that it descends from, and all its stages since.
+        """
+        if not (self.directory / LINEAGE).exists():
+            return self.setting or {}
+        spec = self.record["spec"]
+        began = {path: value_at(spec, path) for path in self.setting or {}}
+        stages = {"meta.stages": spec["meta"]["stages"]} if spec["meta"]["stages"] else {}
+        return {path: value for path, value in began.items() if value is not None} | stages
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """The value that each searched path ended with."""
+        replay = dict(self.replay)
+        for stage in replay.pop("meta.stages", ()):
+            replay |= stage["settings"]
+        return replay
 
     @cached_property
     def standards(self) -> dict[str, Standard]:
@@ -126,6 +148,16 @@ class TrialFiles:
         if session.state != "DONE" and (not path.exists() or not path.stat().st_size):
             return pd.DataFrame(columns=list(columns))
         return read_table(path, columns)
+
+
+def value_at(raw: Any, path: str) -> Any:
+    """What plain data holds at a dotted path; None where there is nothing."""
+    for part in path.split("."):
+        if isinstance(raw, list):
+            raw = raw[int(part)] if part.isdigit() and int(part) < len(raw) else None
+        else:
+            raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
 
 
 def read_record(directory: Path) -> dict[str, Any]:

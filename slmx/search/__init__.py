@@ -8,3 +8,7 @@ SEARCHERS = {
     "nevergrad": "slmx.search.tune:NevergradSearcher",
     "bohb": "slmx.search.tune:BohbSearcher",
 }
+SCHEDULERS = {
+    "halving": "slmx.search.halving:Halving",
+    "pbt": "slmx.search.pbt:Pbt",
+}

@@ -31,7 +31,7 @@ class Searcher:
 
     def __init__(self, hp: Any, space: SearchSpace, max_trial: int, seed: int, mode: str):
         self.hp, self.space, self.seed, self.mode = hp, space, seed, mode
-        self.total, self.asked = space.trials(max_trial), 0
+        self.total, self.asked = self.count(space, max_trial), 0
         self.modes = [mode]  # of each objective
         self._worst: tuple[float, ...] | None = None
 
@@ -39,6 +39,11 @@ class Searcher:
     def misfits(cls, hp: Any, space: SearchSpace) -> dict[str, str]:
         """Keys of the searcher with which it cannot search this space here, and why."""
         return {}
+
+    @classmethod
+    def count(cls, space: SearchSpace, max_trial: int) -> int:
+        """How many settings it hands out."""
+        return space.trials(max_trial)
 
     def ask(self) -> Setting:
         """The next setting."""

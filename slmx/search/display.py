@@ -162,8 +162,9 @@ class SearchDisplay:
         running = sum(len(program.trials) for program in search.running.values())
         done, total = search.frames, max(search.total_frames, 1)
         text = f"{search.count('DONE')} of {search.plan.total} trials done, {running} running"
-        if failed := search.count("FAILED"):
-            text += f", {failed} failed"
+        for state in ("CULLED", "FAILED"):
+            if count := search.count(state):
+                text += f", {count} {state.lower()}"
         if search.best:
             text += f"; best {search.best[0]:.4g} (trial {search.best[1].number})"
         text += f"; {done / elapsed:,.0f} frames/s"

@@ -19,7 +19,6 @@ class GridSearcher(Searcher):
 
     def __init__(self, *args: Any):
         super().__init__(*args)
-        self.total = math.prod(len(domain.args) for domain in self.space.domains)
         self._combinations = itertools.product(*(domain.args for domain in self.space.domains))
 
     @classmethod
@@ -27,6 +26,10 @@ class GridSearcher(Searcher):
         ranges = [domain.written for domain in space.domains if not domain.is_list]
         what = "is a range" if len(ranges) == 1 else "are ranges"
         return {"name": f"a grid has lists of values, and {', '.join(ranges)} {what}; use random"} if ranges else {}
+
+    @classmethod
+    def count(cls, space: SearchSpace, max_trial: int) -> int:
+        return math.prod(len(domain.args) for domain in space.domains)
 
     def ask(self) -> Setting:
         self.asked += 1

@@ -7,15 +7,18 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slmx import checkpoint
 from slmx.lazy import loading
 from slmx.lock import join
 from slmx.record import Records
 from slmx.search.journal import Ended, read_ended, write_ended
+
+if TYPE_CHECKING:
+    from slmx.search.scheduler import Scheduler
 
 SLICE_SECONDS = 0.5  # of training between two signs of life
 
@@ -24,12 +27,15 @@ SLICE_SECONDS = 0.5  # of training between two signs of life
 class Order:
     """What a program is to train: plain values, for they travel.
 
-    `trials`: number and spec (as `dump` writes it) of each; `path`: where the sender's modules are found.
+    `trials`: number and spec (as `dump` writes it) of each; `path`: where the sender's modules are found. For whoever
+    schedules the search: `domains` of the searched keys, and at each rung the scores that are `known`.
     """
 
     directory: str
     trials: list[tuple[int, dict[str, Any]]]
     path: list[str]
+    domains: list[dict[str, Any]] = field(default_factory=list)
+    known: list[list[float | None]] = field(default_factory=list)
 
 
 class Job:
@@ -41,7 +47,7 @@ class Job:
     """
 
     def __init__(self, order: Order):
-        self.run, self.path = Path(order.directory), order.path
+        self.run, self.order = Path(order.directory), order
         self.over = False
         self._lock = join(self.run)
         known = read_ended(self.run)
@@ -52,6 +58,7 @@ class Job:
         self._rows: Iterator[bool] | None = None
         self._program: Any = None
         self._records: Records | None = None
+        self._scheduler: Scheduler | None = None
         self._frames = 0  # of programs that are over
 
     def advance(self) -> list[Ended] | None:
@@ -69,11 +76,13 @@ class Job:
             until = time.perf_counter() + SLICE_SECONDS
             for epoch_ends in self._rows:
                 if epoch_ends:
+                    if self._scheduler and not self._scheduler.meet(self._program, self._records):
+                        break
                     checkpoint.save(self._place, self._program, self._records)
                 if time.perf_counter() >= until:
                     return None
             self._records.close(self._program, finished=True)
-            self._keep([self._judge(trial) for trial, _ in self._trials])
+            self._keep([judge(self.run, trial) for trial, _ in self._trials])
         except Exception as error:
             self._break(error)
         self._frames = self.progress["frames"]
@@ -86,7 +95,7 @@ class Job:
         if self._program is None or self._records is None:
             return {"frames": self._frames, "mean": None}
         means = self._records.means
-        frames = self._frames + sum(self._program.frames) * self._program.members
+        frames = self._frames + self._program.spent
         return {"frames": frames, "mean": sum(means) / len(means) if means else None}
 
     def stop(self) -> None:
@@ -114,20 +123,27 @@ class Job:
         return checkpoint.place(self.run, self._trials[0][0])
 
     def _begin(self) -> Iterator[bool]:
-        sys.path += [place for place in self.path if place not in sys.path]
+        sys.path += [place for place in self.order.path if place not in sys.path]
         with loading():
+            from slmx.search.scheduler import scheduler_of
             from slmx.session import Program, Session
             from slmx.spec.dump import restore
+            from slmx.spec.search_space import Domain
 
         sessions = []
         for trial, raw in self._trials:
             spec = restore(raw)
             sessions += [Session(spec, trial, index) for index in range(spec.meta.max_session)]
+        domains = [Domain(**{**raw, "args": tuple(raw["args"])}) for raw in self.order.domains]
+        self._scheduler = scheduler_of(sessions[0].spec, domains, self.order.known)
+        pauses = self._scheduler.pauses() if self._scheduler else ()
         with loading():  # torch and the environments
-            self._program = program = Program(sessions)
+            self._program = program = Program(sessions, pauses=pauses)
         record = lambda left: Records(self.run, sessions, left)
         self._records = program.watcher = checkpoint.resume(self._place, program, record)
         self._records.open_ports(program)
+        if self._scheduler:
+            self._scheduler.begin(program, self._records)
         return program.rows()
 
     def _keep(self, ended: list[Ended]) -> None:
@@ -135,19 +151,6 @@ class Job:
         write_ended(self.run, ended)
         checkpoint.remove(self._place)
         self._ended += ended
-
-    def _judge(self, number: int) -> Ended:
-        from slmx.analysis.analyze import analyze_trial
-        from slmx.analysis.files import TrialFiles
-        from slmx.analysis.objective import further_objectives
-
-        trial = TrialFiles(self.run / f"trial_{number}")
-        _, row = analyze_trial(trial)
-        if row["state"] == "DONE" and math.isfinite(row["objective"]):
-            others = [row[column] if math.isfinite(row[column]) else None for column in further_objectives(trial)]
-            return Ended(number, "DONE", score=row["objective"], others=others)
-        reasons = dict.fromkeys(session.reason for session in trial.sessions if session.failed)
-        return Ended(number, "FAILED", "; ".join(reasons) or "its objective is not a number")
 
     def _break(self, error: Exception) -> None:
         if len(self._trials) > 1:
@@ -162,3 +165,22 @@ class Job:
         if self._records is not None:
             self._records.fail_all(reason)
         self._keep([Ended(trial, "FAILED", reason)])
+
+
+def judge(run: Path, number: int) -> Ended:
+    """How a trial ended that is over, from what it left."""
+    from slmx.analysis.files import TrialFiles
+    from slmx.analysis.objective import further_objectives
+    from slmx.analysis.rungs import rung_scores
+    from slmx.analysis.trial import analyze_trial
+
+    trial = TrialFiles(run / f"trial_{number}")
+    _, row = analyze_trial(trial)
+    rungs = rung_scores(trial.directory)
+    if row["state"] == "DONE" and math.isfinite(row["objective"]):
+        others = [row[column] if math.isfinite(row[column]) else None for column in further_objectives(trial)]
+        return Ended(number, "DONE", score=row["objective"], rungs=rungs, others=others)
+    culled = row["state"] == "CULLED"
+    reasons = dict.fromkeys(session.reason for session in trial.sessions if session.failed is not culled)
+    why = "; ".join(reasons) or "its objective is not a number"
+    return Ended(number, "CULLED" if culled else "FAILED", why, rungs=rungs)

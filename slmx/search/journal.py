@@ -21,12 +21,14 @@ class Ended:
     """How one trial ended: `score` is None unless it is DONE.
 
     `others`: what it reached of the objectives that the searcher weighs besides; None where that is no number.
+    `rungs`: its objective at each rung that it came to, None where it had none; a CULLED one left at the last of them.
     """
 
     trial: int
     state: str
     reason: str = ""
     score: float | None = None
+    rungs: list[float | None] = field(default_factory=list)
     others: list[float | None] = field(default_factory=list)
 
     @property

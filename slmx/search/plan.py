@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from slmx.errors import SlmxError
-from slmx.search.base import Score, Searcher, Setting
+from slmx.search.base import Searcher, Setting
+from slmx.search.journal import Ended
 from slmx.spec.dump import static, with_settings
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ class Plan:
             self.waiting = grouped([trial for trial in trials if trial.spec is not None], self.size)
         return self.waiting.pop(0) if self.waiting else []
 
-    def tell(self, trial: Trial, score: Score) -> None:
-        """How a trial ended; None if it failed."""
-        self.searcher.tell(trial.number, trial.setting, score)
+    def tell(self, trial: Trial, ended: Ended) -> None:
+        """How a trial ended."""
+        rungs = [value for value in ended.rungs if value is not None]
+        self.searcher.tell(trial.number, trial.setting, ended.told, rungs, ended.state == "CULLED")
 
     def _ask(self) -> Trial:
         number = self.numbers[self.asked] if self.numbers else self.asked

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx.errors import SlmxError
-from slmx.record import settle, write_json, write_spec
-from slmx.search.job import Order
+from slmx.record import is_culled, settle, write_json, write_spec
+from slmx.search.job import Order, judge
 from slmx.search.journal import Ended, Journal, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
-from slmx.spec.dump import dump
+from slmx.search.scheduler import scheduler_of
+from slmx.spec.dump import dump, value_at
 
 if TYPE_CHECKING:
     from slmx.spec.model import Spec
@@ -35,8 +36,9 @@ class Search:
     """The state of a search.
 
     Programs are numbered in the order in which they are asked for. A searcher that learns is told their results in that
-    order: before program p is asked for, those of programs up to p - `lag`, and of no other. With `lag` programs at
-    once that is hardly ever waited for, and the search repeats, whichever program is the quicker.
+    order: before program p is asked for, those of programs up to p - `lag`, and of no other. So is a scheduler that
+    goes by scores of other programs. With `lag` programs at once that is hardly ever waited for, and the search
+    repeats, whichever program is the quicker.
 
     What has ended is read from the directory, so a search that was left goes on: its trials are asked for again, and
     those that have ended are not trained again.
@@ -61,6 +63,9 @@ class Search:
     def __post_init__(self) -> None:
         self.journal = Journal(self.directory)
         self._known = read_ended(self.directory)
+        scheduler = scheduler_of(self.spec)
+        self._share = scheduler.share() if scheduler else 1.0
+        self._compares = scheduler is not None and scheduler.shares
         if self.journal.path.exists():
             self.journal.resumed()
 
@@ -82,7 +87,7 @@ class Search:
     @property
     def total_frames(self) -> int:
         """About as many frames as there will be."""
-        return self.plan.total * frames_of(self.spec)
+        return int(self.plan.total * frames_of(self.spec) * self._share)
 
     def count(self, state: str) -> int:
         """How many trials ended so."""
@@ -94,13 +99,15 @@ class Search:
         None where there is nothing left, or (then the plan is not exhausted) nothing before another program has ended.
         """
         while True:
-            if self.plan.asks and not self._tell(max(0, len(self._programs) - self.lag + 1)):
+            heard = max(0, len(self._programs) - self.lag + 1)
+            waits = self.plan.asks or (self._compares and not self.plan.exhausted)
+            if waits and not self._tell(heard):
                 return None
             trials = self.plan.next()
             for misfit in self.plan.misfits:
                 self._found(misfit, self.spec)
                 self._end(misfit, Ended(misfit.number, "FAILED", misfit.reason))
-                self.plan.tell(misfit, None)
+                self.plan.tell(misfit, self.ended[misfit.number])
             self.plan.misfits = []
             if not trials:
                 return None
@@ -110,10 +117,19 @@ class Search:
                 break
             for trial in trials:
                 self._end(trial, self._known[trial.number])
-                self.frames_done += frames_of(trial.spec or self.spec)
-        self.running[program] = Running(trials, sum(frames_of(trial.spec) for trial in trials if trial.spec))
+                self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
+        total = sum(frames_of(trial.spec) for trial in trials if trial.spec)
+        self.running[program] = Running(trials, int(total * self._share))
         path = [str(Path(place).resolve()) for place in sys.path]
-        return Order(str(self.directory.resolve()), specs, path)
+        domains = [asdict(domain) for domain in self.plan.searcher.space.domains]
+        known = self._rungs(heard) if self._compares else []
+        return Order(str(self.directory.resolve()), specs, path, domains, known)
+
+    def _rungs(self, count: int) -> list[list[float | None]]:
+        """At each rung the objectives of the trials of the first `count` programs."""
+        ended = [self.ended[trial.number] for trials in self._programs[:count] for trial in trials]
+        most = max((len(own.rungs) for own in ended), default=0)
+        return [[own.rungs[rung] for own in ended if rung < len(own.rungs)] for rung in range(most)]
 
     def _tell(self, count: int) -> bool:
         """Tell the searcher how the first `count` programs ended, in their order; False where one has not."""
@@ -121,7 +137,7 @@ class Search:
             if not all(trial.number in self.ended for trial in trials):
                 return False
             for trial in trials:
-                self.plan.tell(trial, self.ended[trial.number].told)
+                self.plan.tell(trial, self.ended[trial.number])
             self._told += 1
         return True
 
@@ -139,20 +155,24 @@ class Search:
             self._end(trial, by_number[trial.number])
 
     def lose(self, program: str, reason: str) -> None:
-        """A program's worker died: its trials failed."""
-        write_ended(self.directory, [Ended(trial.number, "FAILED", reason) for trial in self.running[program].trials])
-        self._drop(program, "FAILED", reason)
+        """A program's worker died: its trials failed that had not left before."""
+        write_ended(self.directory, self._drop(program, "FAILED", reason))
 
     def stop(self) -> None:
         """Nothing runs any more, whatever was under way: say so of what has not said it."""
         for program in list(self.running):
             self._drop(program, "STOPPED", "the search was interrupted")
 
-    def _drop(self, program: str, state: str, reason: str) -> None:
+    def _drop(self, program: str, state: str, reason: str) -> list[Ended]:
+        """End what a program has left under way; returns how its trials ended."""
         running = self.running.pop(program)
         self.frames_done += running.frames
+        ended = []
         for trial in running.trials:
-            self._end(trial, Ended(trial.number, state, reason))
+            left = is_culled(self.directory / f"trial_{trial.number}")
+            ended.append(judge(self.directory, trial.number) if left else Ended(trial.number, state, reason))
+            self._end(trial, ended[-1])
+        return ended
 
     def _found(self, trial: Trial, spec: Spec) -> dict[str, Any]:
         """Make the directory of a trial, with its setting and spec, which is returned as plain data.
@@ -187,14 +207,3 @@ class Search:
 def frames_of(spec: Spec) -> int:
     """About as many frames as the sessions of a trial take together."""
     return sum(env.max_frame for env in spec.env) * spec.meta.max_session
-
-
-def value_at(spec: Spec, path: str) -> Any:
-    """What a spec says at a dotted path, as plain data; None where it says nothing."""
-    node: Any = dump(spec)
-    for part in path.split("."):
-        if isinstance(node, list):
-            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
-        else:
-            node = node.get(part) if isinstance(node, dict) else None
-    return node

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from slmx.env import describe
+from slmx.search.scheduler import scheduler_of
 from slmx.space import resolve
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def settings_a_program(spec: Spec, settings: int, workers: int, learns: bool) ->
 
     Where all are known beforehand, each worker gets equally many programs, so that none waits for another at the end.
     """
-    meta = spec.meta
+    meta, scheduler = spec.meta, scheduler_of(spec)
+    if scheduler and scheduler.whole:
+        return settings
     most = max(1, (room(spec) if meta.max_member == "auto" else meta.max_member) // meta.max_session)
     if not learns:
         rounds = math.ceil(settings / (workers * most))

@@ -35,7 +35,8 @@ class ListedSearcher(Searcher):
 def fresh_spec(spec: Spec, asked: ValidateSpec) -> Spec:
     """The spec with the seeds of its validation. SpecError where they overlap with those of the search."""
     changes = {"max_session": asked.sessions, "seed": asked.seed_after(spec.meta.seed), "common_seeds": True}
-    return spec.model_copy(update={"meta": spec.meta.model_copy(update=changes | {"validation": None})})
+    changes |= {"validation": None, "scheduler_spec": None}
+    return spec.model_copy(update={"meta": spec.meta.model_copy(update=changes)})
 
 
 def validation_plan(search: Search, fresh: Spec, best: Sequence[int], workers: int) -> Plan | None:
@@ -47,7 +48,7 @@ def validation_plan(search: Search, fresh: Spec, best: Sequence[int], workers: i
     trials = {number: TrialFiles(search.directory / f"trial_{number}") for number in {0, *best}}
     top = search.spec.meta.validation.top if search.spec.meta.validation else 0
     numbers = chosen({number: trial.record["spec"] for number, trial in trials.items()}, best, top)
-    settings = [trials[number].setting or {} for number in numbers]
+    settings = [trials[number].replay for number in numbers]
     searcher = ListedSearcher(search.plan.searcher.space, settings, fresh.meta.objective.mode)
     size = settings_a_program(fresh, 1 + searcher.total, workers, searcher.learns)
     return Plan(fresh, searcher, size, numbers=(0, *numbers)) if numbers else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ from slmx.errors import SpecError, SpecErrors, counted
 from slmx.metric import RAW_COLUMNS, TRIAL_METRICS
 from slmx.space import resolve
 from slmx.spec.build import bodies_of
+from slmx.spec.dump import static, with_settings
 from slmx.spec.load import attempt_file, in_spec, pick
 from slmx.spec.model import MetaSpec, Spec, ValidateSpec
 from slmx.spec.registry import REGISTRIES
-from slmx.spec.search_space import search_space
+from slmx.spec.search_space import SearchSpace, search_space
 
 if TYPE_CHECKING:
     from slmx.env.base import Spaces
@@ -56,7 +57,7 @@ def check_one(
 
 def problems(spec: Spec) -> list[SpecError]:
     """What is wrong with a spec whose keys are right: its search, its bodies, its environments, and how they fit."""
-    errors = [*search_space(spec)[1], *_search(spec)]
+    errors = [*search_space(spec)[1], *_search(spec), *_stages(spec)]
     space = None
     try:
         space = resolve(spec.body, len(spec.agent), len(spec.env))
@@ -89,6 +90,8 @@ def _search(spec: Spec) -> list[SpecError]:
     searcher = REGISTRIES["search_spec"].find(meta.search_spec.name)
     wrong_keys = searcher.misfits(meta.search_spec, space)
     errors += [SpecError(f"meta.search_spec.{key}", message) for key, message in wrong_keys.items()]
+    if meta.scheduler_spec is not None:
+        errors += _scheduler(spec, space)
     sessions = counted(meta.max_session, "session")
     if meta.max_member != "auto" and meta.max_member < meta.max_session:
         message, hint = f"{meta.max_member} is less than the {sessions} of a trial", 'set it to as many, or to "auto"'
@@ -127,6 +130,56 @@ def _validation(meta: MetaSpec, validation: ValidateSpec) -> list[SpecError]:
     except SpecError as error:
         errors.append(error)
     return errors
+
+
+def _scheduler(spec: Spec, space: SearchSpace) -> Iterator[SpecError]:
+    """What a search's scheduler could not do."""
+    hp = spec.meta.scheduler_spec
+    kind = REGISTRIES["scheduler_spec"].find(getattr(hp, "name", None))
+    yield from kind.misfits(hp, spec, space)
+    first = min(kind(hp, spec).pauses(), default=spec.env[0].max_frame)
+    if (spec.meta.log_frequency or 0) > first:
+        wrong = f"settings are judged at frame {first}, before there is a row of any table"
+        yield SpecError("meta.log_frequency", wrong, f"at most {first}")
+    for a, agent in enumerate(spec.agent):
+        memory = None if agent.memory is None else REGISTRIES["memory"].find(agent.memory.name)
+        if memory is not None and not (hasattr(memory, "keep") and hasattr(memory, "clone")):
+            wrong = f"{getattr(hp, 'name', '')} moves members, which this memory has no keep and clone for"
+            yield SpecError(f"agent.{a}.memory.name", wrong, "see slmx.member.axis.Membered")
+
+
+def _stages(spec: Spec) -> Iterator[SpecError]:
+    """Stages that could not begin, or do not fit."""
+    stages, last = spec.meta.stages, spec.env[0].max_frame
+    searched = {domain.path for domain in search_space(spec)[0].domains}
+    before = 0
+    for i, stage in enumerate(stages):
+        place = f"meta.stages.{i}"
+        if not before < stage.frame < last:
+            wrong = f"must be after frame {before} and before the end of the training at {last}, not {stage.frame}"
+            yield SpecError(f"{place}.frame", wrong)
+        before = max(before, stage.frame)
+        for path, value in stage.settings.items():
+            here = f"{place}.settings.{path}"
+            if path in searched:
+                yield SpecError(here, "is searched, but has its own value from there on")
+            elif path.partition(".")[0] != "agent":
+                yield SpecError(here, "cannot change in mid-training", "only numbers of agents can")
+            else:
+                yield from (SpecError(here, wrong.message, wrong.hint) for wrong in _changed(spec, path, value))
+
+
+def _changed(spec: Spec, path: str, value: Any) -> list[SpecError]:
+    """Why a key cannot take another value in mid-training; empty where it can."""
+    bare = spec.model_copy(update={"meta": spec.meta.model_copy(update={"stages": []})})
+    try:
+        if static(with_settings(bare, {path: value})) != static(bare):
+            return [SpecError(path, "cannot change in mid-training: it makes another program")]
+    except SpecErrors as error:
+        return list(error.errors)
+    except KeyError:
+        return [SpecError(path, "there is no such key")]
+    return []
 
 
 def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[SpecError]:

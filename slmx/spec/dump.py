@@ -17,8 +17,8 @@ from slmx.spec.registry import Registry, registry_of
 LABELS = frozenset({"name", "search", "agent.*.name"}) | {
     f"meta.{key}"
     for key in (
-        *("max_session", "max_trial", "seed", "common_seeds"),
-        *("search_spec", "objective", "validate", "max_member", "resources"),
+        *("max_session", "max_trial", "seed", "common_seeds", "max_member", "resources"),
+        *("search_spec", "scheduler_spec", "objective", "validate"),
     )
 }
 """Keys that name and repeat a run: sessions that differ in nothing but these and what varies share a program."""
@@ -48,12 +48,34 @@ def with_settings(spec: Spec, settings: Mapping[str, Any]) -> Spec:
     return restore(dump(build(spec.name, replaced(spec, settings), idle=False)))
 
 
+def in_force(spec: Spec, frame: int) -> Spec:
+    """The spec as it stands at a frame: with the values of all stages that have begun, and without stages.
+
+    SpecErrors where those values do not fit.
+    """
+    begun = [stage.settings for stage in spec.meta.stages if stage.frame <= frame]
+    bare = spec.model_copy(update={"meta": spec.meta.model_copy(update={"stages": []})}) if spec.meta.stages else spec
+    values = {path: value for settings in begun for path, value in settings.items()}
+    return with_settings(bare, values) if values else bare
+
+
 def replaced(spec: Spec, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The spec as plain data with other values at dotted paths, not checked."""
     raw = changed(spec) | {"search": {}}
     for path, value in settings.items():
         put(raw, path.split("."), value)
     return raw
+
+
+def value_at(spec: Spec, path: str) -> Any:
+    """What a spec says at a dotted path, as plain data; None where it says nothing."""
+    node: Any = dump(spec)
+    for part in path.split("."):
+        if isinstance(node, list):
+            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
+        else:
+            node = node.get(part) if isinstance(node, dict) else None
+    return node
 
 
 def put(raw: Any, path: list[str], value: Any) -> None:

@@ -88,6 +88,15 @@ class ValidateSpec(Model):
         return drawn + (drawn == tuning)
 
 
+class StageSpec(Model):
+    """Values that take the place of others in mid-training."""
+
+    frame: Int = Field(ge=1, description="frame of the first environment where they begin; environments begin anew too")
+    settings: dict[str, Any] = Field(
+        min_length=1, description="values by dotted path, of numbers that may differ between sessions"
+    )
+
+
 class MetaSpec(Model):
     """How often and where the spec is run, and what is recorded."""
 
@@ -103,12 +112,18 @@ class MetaSpec(Model):
     checkpoint_frequency: Int | None = Field(
         500_000, ge=1, description="frames between checkpoints: environments begin anew at each; null: none"
     )
+    stages: list[StageSpec] = Field(
+        [], description="values that begin at later frames: what the best of a population went through"
+    )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where to compute")
     dtype: Literal["float32", "float64"] = Field("float32", description="the precision of the learning")
     threads: Int = Field(1, ge=1, description="torch threads of a program")
     search_spec: SerializeAsAny[NamedHyper] = Field(
         default_factory=lambda: REGISTRIES["search_spec"].find("random").Hyper(name="random"),
         description="who chooses the settings of a search, by `name`",
+    )
+    scheduler_spec: SerializeAsAny[NamedHyper] | None = Field(
+        None, description="who lets settings leave a search early, or changes them, by `name`; null: nobody"
     )
     objective: ObjectiveSpec = Field(
         default_factory=lambda: ObjectiveSpec.model_validate({}), description="what a search looks for"

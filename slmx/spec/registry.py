@@ -73,6 +73,9 @@ REGISTRIES = {
     "net": Registry("net", "nets", "slmx.net", "NETS", selector="type"),
     "optim_spec": Registry("optimiser", "optimisers", "slmx.member.optim", "OPTIMIZERS"),
     "search_spec": Registry("searcher", "searchers", "slmx.search", "SEARCHERS", needs=("learns", "ask", "tell")),
+    "scheduler_spec": Registry(
+        "scheduler", "schedulers", "slmx.search", "SCHEDULERS", needs=("pauses", "meet", "misfits")
+    ),
 }
 
 

@@ -11,8 +11,17 @@ from slmx.env.spec import EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
 from slmx.spec.benchmark import KEY, BenchmarkEnvSpec, BenchmarkSpec, EnvListsSpec
-from slmx.spec.build import phrase, show, spec_keys
-from slmx.spec.model import AgentSpec, BodySpec, MetaSpec, ObjectiveSpec, ResourceSpec, Spec, ValidateSpec
+from slmx.spec.build import arms, phrase, show, spec_keys
+from slmx.spec.model import (
+    AgentSpec,
+    BodySpec,
+    MetaSpec,
+    ObjectiveSpec,
+    ResourceSpec,
+    Spec,
+    StageSpec,
+    ValidateSpec,
+)  # fmt: skip
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import ARGUMENTS, LISTS, SUFFIXES
 
@@ -52,7 +61,8 @@ def vocabulary() -> dict[str, list[Entry]]:
         for registry in REGISTRIES.values()
     }
     models = {"agent": AgentSpec, "env": EnvSpec, "wrapper": WrapperSpec, "body": BodySpec, "meta": MetaSpec}
-    models |= {"objective": ObjectiveSpec, "validate": ValidateSpec, "resources": ResourceSpec, "schedule": Schedule}
+    models |= {"stage": StageSpec, "schedule": Schedule}
+    models |= {"objective": ObjectiveSpec, "validate": ValidateSpec, "resources": ResourceSpec}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
     parts = {KEY: BenchmarkSpec, f"{KEY}.env": EnvListsSpec, f"{KEY}.env.discrete": BenchmarkEnvSpec}
     sections[KEY] = [_entry(name, model, None, model.__doc__) for name, model in parts.items()]
@@ -157,7 +167,10 @@ def _schema(model: type[BaseModel], registry: Registry | None, definitions: dict
         if nested is not None:
             table = next(name for name, known in REGISTRIES.items() if known is nested)
             description = schema["properties"][key].get("description", "")
-            schema["properties"][key] = {"$ref": f"#/$defs/{table}", "description": description}
+            refers: dict[str, Any] = {"$ref": f"#/$defs/{table}"}
+            if type(None) in arms(model.model_fields[keys[key]].annotation):
+                refers = {"anyOf": [refers, {"type": "null"}]}
+            schema["properties"][key] = refers | {"description": description}
     schema.pop("title", None)
     return schema
 

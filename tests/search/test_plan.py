@@ -77,7 +77,7 @@ def test_a_searcher_that_learns_is_asked_for_one_program_at_a_time() -> None:
     first = plan.next()
     assert [trial.number for trial in first] == [0, 1] and plan.asked == 2
     for trial in first:
-        plan.tell(trial, 1.0)
+        plan.tell(trial, Ended(trial.number, "DONE", score=1.0))
     assert numbers(plan) == [[2, 3], [4, 5]]
 
 

@@ -14,7 +14,9 @@ import pytest
 
 from slmx.errors import SpecErrors
 from slmx.spec.benchmark import is_benchmark
+from slmx.spec.build import build
 from slmx.spec.check import check_file, check_one
+from slmx.spec.dump import dump
 from slmx.spec.load import find, read
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.vocabulary import json_schema, vocabulary
@@ -113,5 +115,7 @@ def test_schema_names_every_class_and_resolves() -> None:
 def test_schema_accepts_shipped_specs_and_refuses_typos(ppo: dict[str, Any], dqn: dict[str, Any]) -> None:
     validator = jsonschema.Draft202012Validator(json_schema())
     validator.validate({"a": ppo, "b": dqn})
+    written = {name: dump(build(name, raw)) for name, raw in (("a", ppo), ("b", dqn))}
+    validator.validate({name: {k: v for k, v in raw.items() if k != "name"} for name, raw in written.items()})
     ppo["agent"][0]["algorithm"]["gama"] = 1
     assert not validator.is_valid({"a": ppo})
