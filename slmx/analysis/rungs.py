@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from slmx.analysis.files import TrialFiles, read_table, write_table
-from slmx.analysis.objective import trial_score
+from slmx.analysis.objective import objective_of, trial_score
 from slmx.analysis.trial import analyze_trial
 from slmx.record import LINEAGE, RUNGS
 
@@ -18,7 +18,8 @@ def score_now(directory: Path) -> float:
     """The objective of a trial that is under way, as if it ended now; NaN where it has none."""
     trial = TrialFiles(directory)
     table, row = analyze_trial(trial)
-    return trial_score(trial, table, row | {"state": "DONE"} if row["state"] == "RUNNING" else row)
+    now = row | {"state": "DONE"} if row["state"] == "RUNNING" else row
+    return trial_score(trial, table, now, objective_of(trial))
 
 
 def rung_scores(directory: Path) -> list[float | None]:
