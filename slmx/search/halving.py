@@ -32,9 +32,8 @@ class Halving(Scheduler):
     class Hyper(NamedHyper):
         """Successive halving."""
 
-        # With eta near e the least is spent for a given number of settings and the longest training (Li et al., 2018,
-        # arXiv:1603.06560, appendix B). 3 asks for a setting's early success less often than 4 does to be a late one,
-        # which in reinforcement learning, where curves are noisy and cross, is worth its few frames.
+        # The best factor is e in theory, 3 or 4 in practice (Li et al., 2018, arXiv:1603.06560). 3 dismisses fewer at a
+        # time: the curves of reinforcement learning are noisy and cross, and the frames that it costs are few.
         eta: float = Field(3.0, gt=1, description="one setting in so many goes on at each rung")
         grace: float = Field(
             0.1, gt=0, lt=1, description="share of the training before which no setting is judged; the first rung"
@@ -64,19 +63,17 @@ class Halving(Scheduler):
         rung = program.pause
         if rung is None:
             return True
-        reached = scores(program, records)
-        ranks, total = self.referee.ranks(rung, reached), self.referee.total(rung, reached)
-        frame = program.frames[0]
-        leaves = {
-            trial: f"rank {ranks[trial]} of {total} at frame {frame}"
-            for trial in self.referee.dismissed(rung, reached)
-            # the spec's own setting is what all others are compared with at the end: ranked, but never dismissed
-            if trial
-        }
+        frame, reached = program.frames[0], scores(program, records)
+        # The spec's own setting, trial 0, is what all others are compared with at the end. So it has to come there,
+        # however bad it is; and since it stays anyway, it takes nobody's place.
+        rivals = {trial: score for trial, score in reached.items() if trial}
+        ranks, total = self.referee.ranks(rung, rivals), self.referee.total(rung, rivals)
+        dismissed = self.referee.dismissed(rung, rivals)
         for recorder in records.recorders:
             trial = recorder.trial
-            values = {"rung": rung, "frame": frame, "objective": reached[trial]}
-            recorder.note(RUNGS, values | {"rank": ranks[trial], "of": total, "stays": int(trial not in leaves)})
+            values = {"rung": rung, "frame": frame, "objective": reached[trial], "rank": ranks.get(trial, "")}
+            recorder.note(RUNGS, values | {"of": total, "stays": int(trial not in dismissed)})
+        leaves = {trial: f"rank {ranks[trial]} of {total} at frame {frame}" for trial in dismissed}
         if leaves and (stay := records.leave(program, leaves)):
             program.keep(stay)
         return bool(records.recorders)

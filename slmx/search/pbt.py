@@ -51,8 +51,8 @@ class Pbt(Scheduler):
         )
         resample: float = Field(0.25, ge=0, le=1, description="probability with which a value is drawn anew")
         factors: list[float] = Field(
-            [0.8, 1.2], min_length=1, description="what a value is multiplied by over a logarithmic range, else drawn"
-            " from; over any other range it moves by what the factor is off 1, as a share of the range",
+            [0.8, 1.2], min_length=1, description="by one of which a value is multiplied over a logarithmic range; over"
+            " another range it moves by what that is off 1, as a share of the range; of a list to a neighbour",
         )  # fmt: skip
 
         def idle(self) -> dict[str, str]:

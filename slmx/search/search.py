@@ -126,8 +126,8 @@ class Search:
         return Order(str(self.directory.resolve()), specs, path, domains, known)
 
     def _rungs(self, count: int) -> list[list[float | None]]:
-        """At each rung the objectives of the trials of the first `count` programs."""
-        ended = [self.ended[trial.number] for trials in self._programs[:count] for trial in trials]
+        """At each rung the objectives of the trials of the first `count` programs, but for the spec's own setting."""
+        ended = [self.ended[trial.number] for trials in self._programs[:count] for trial in trials if trial.number]
         most = max((len(own.rungs) for own in ended), default=0)
         return [[own.rungs[rung] for own in ended if rung < len(own.rungs)] for rung in range(most)]
 

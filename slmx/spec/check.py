@@ -138,7 +138,7 @@ def _scheduler(spec: Spec, space: SearchSpace) -> Iterator[SpecError]:
     kind = REGISTRIES["scheduler_spec"].find(getattr(hp, "name", None))
     yield from kind.misfits(hp, spec, space)
     first = min(kind(hp, spec).pauses(), default=spec.env[0].max_frame)
-    if (spec.meta.log_frequency or 0) > first:
+    if (spec.meta.log_frequency or spec.env[0].max_frame // 100) > first:
         wrong = f"settings are judged at frame {first}, before there is a row of any table"
         yield SpecError("meta.log_frequency", wrong, f"at most {first}")
     for a, agent in enumerate(spec.agent):

@@ -17,7 +17,7 @@ from slmx import lab
 from slmx.analysis.analyze import analyze
 from slmx.memory.rollout import Rollout
 from slmx.record import Records
-from slmx.search import job
+from slmx.search import halving, job
 from slmx.search.halving import Halving, Referee
 from slmx.search.job import Job, Order
 from slmx.search.journal import read_ended
@@ -112,26 +112,35 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_settings_leave_at_rungs_and_say_so(halved: Path) -> None:
     table = pd.read_csv(halved / "experiment.csv").set_index("trial")
     rungs = pd.read_csv(halved / "rungs.csv")
-    there = set(range(7))
+    rivals = set(range(1, 7))
     for rung, frame in enumerate((80, 160)):
-        group = rungs.loc[rungs["rung"] == rung].sort_values("rank")
-        assert set(group["trial"]) == there and (group["frame"] == frame).all() and (group["of"] == len(there)).all()
-        assert group["rank"].tolist() == list(range(1, len(there) + 1)) and group["objective"].is_monotonic_decreasing
-        best = set(group["trial"].head(math.ceil(len(there) / 2)))
-        assert set(group.loc[group["stays"] == 1, "trial"]) == best | {0}, "the spec's own stays whatever its rank"
-        for row in group.loc[group["stays"] == 0].to_dict("records"):
-            ended = {
-                "state": "CULLED",
-                "reason": f"rank {row['rank']} of {len(there)} at frame {frame}",
-                "frame": frame,
-            }
-            own = json.loads((trial(halved, row["trial"]) / "sessions.json").read_text())
+        group = rungs.loc[rungs["rung"] == rung].set_index("trial")
+        assert set(group.index) == rivals | {0} and (group["frame"] == frame).all()
+        assert (group["of"] == len(rivals)).all() and math.isnan(group.loc[0, "rank"]) and group.loc[0, "stays"]
+        order = group.drop(index=0).sort_values("rank")
+        assert order["rank"].tolist() == list(range(1, len(rivals) + 1)) and order["objective"].is_monotonic_decreasing
+        best = set(order.index[: math.ceil(len(rivals) / 2)])
+        assert set(order.index[order["stays"] == 1]) == best
+        for number in rivals - best:
+            reason = f"rank {order.loc[number, 'rank']:.0f} of {len(rivals)} at frame {frame}"
+            own = json.loads((trial(halved, number) / "sessions.json").read_text())
+            ended = {"state": "CULLED", "reason": reason, "frame": frame}
             assert own == [{"session": s, "seed": 0, **ended} for s in (0, 1)]
-            assert table.loc[row["trial"], ["state", "frames"]].tolist() == ["CULLED", 2 * frame]
-        there = best | {0}
-    assert table.loc[sorted(there), "state"].tolist() == ["DONE"] * len(there)
-    assert (table["state"] == "CULLED").sum() == 7 - len(there)
-    assert (table["objective"].isna() == (table["state"] == "CULLED")).all()
+            assert table.loc[number, ["state", "frames"]].tolist() == ["CULLED", 2 * frame]
+        rivals = best
+    assert len(rivals) == 2 and table.loc[sorted(rivals | {0}), "state"].tolist() == ["DONE"] * 3
+    assert (table["objective"].isna() == (table["state"] == "CULLED")).all() and (table["state"] == "CULLED").sum() == 4
+
+
+def test_the_spec_s_own_setting_stays_whatever_it_is_worth_and_takes_nobody_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for worth in (-1e9, 1e9):
+        monkeypatch.setattr(halving, "scores", lambda program, records, worth=worth: {
+            recorder.trial: float(recorder.trial) or worth for recorder in records.recorders
+        })  # fmt: skip
+        whole(tmp_path / f"{worth}", spec(), size=7, workers=1)
+        assert [n for n, state in states(tmp_path / f"{worth}").items() if state == "DONE"] == [0, 5, 6]
 
 
 def test_a_score_at_a_rung_is_the_objective_of_the_evaluation_there(halved: Path) -> None:
@@ -231,7 +240,7 @@ def test_later_programs_know_what_earlier_ones_reached(tmp_path: Path) -> None:
 
     search.order = noted  # type: ignore[method-assign]
     assert Workers(search, 2, random.Random(0)).run()
-    rungs = [search.ended[number].rungs for number, _ in orders[0].trials]
+    rungs = [search.ended[number].rungs for number, _ in orders[0].trials if number]
     assert [one.known for one in orders[:2]] == [[], []]
     assert orders[2].known == [[own[k] for own in rungs if k < len(own)] for k in (0, 1)]
 
@@ -293,7 +302,7 @@ def test_a_setting_all_of_whose_seeds_failed_leaves_as_failed(sick_seeds: list[i
     assert found[2] == "FAILED" and "DONE" in found.values() and "CULLED" in found.values()
     rungs = pd.read_csv(tmp_path / "run" / "rungs.csv")
     own = rungs.loc[rungs["trial"] == 2]
-    assert own["stays"].tolist() == [0] and own["objective"].isna().all() and own["rank"].tolist() == [7]
+    assert own["stays"].tolist() == [0] and own["objective"].isna().all() and own["rank"].tolist() == [6]
     ended = read_ended(tmp_path / "run")[2]
     assert "not a finite number" in ended.reason and ended.rungs == [None]
 
@@ -301,6 +310,8 @@ def test_a_setting_all_of_whose_seeds_failed_leaves_as_failed(sick_seeds: list[i
 WRONG: list[tuple[Keys, str]] = [
     ({"log_frequency": 100},
      "meta.log_frequency: settings are judged at frame 80, before there is a row of any table; at most 80"),
+    ({"log_frequency": None, "scheduler_spec": {"name": "halving", "eta": 200, "grace": 0.005}},
+     "meta.log_frequency: settings are judged at frame 2, before there is a row of any table; at most 2"),
     ({"scheduler_spec": {"name": "halving", "eta": 4, "grace": 0.3}},
      "meta.scheduler_spec.grace: no rung is left: the last is at 0.25 of the training"),
     ({"scheduler_spec": {"name": "halving", "eta": 1}}, "meta.scheduler_spec.eta: must be > 1, not 1"),
