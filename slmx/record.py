@@ -349,6 +349,11 @@ class Records:
         self._place()
         return stay
 
+    def rest(self, program: Program) -> None:
+        """Save the models of sessions that may go on from here, or end here by somebody else's word."""
+        for recorder in self.recorders:
+            recorder.end(program, "RUNNING")
+
     @property
     def means(self) -> list[float]:
         """The moving averages of all sessions and ports that have one."""

@@ -67,6 +67,24 @@ class Poisoned(Corridor):
         return obs, float("nan") if self.sick else reward, terminated, truncated, rest
 
 
+class Worth(gymnasium.Env):
+    """Episodes of ten steps, each worth the same whatever is done. It breaks after `patience` steps."""
+
+    def __init__(self, worth: float = 0.0, patience: int = 10**9, render_mode: str | None = None):
+        self.worth, self.patience, self.age = worth, patience, 0
+        self.observation_space, self.action_space = spaces.Box(0, 1, (1,), np.float32), spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.age += 1
+        if self.age > self.patience:
+            raise ValueError("it is broken")
+        return np.zeros(1, np.float32), self.worth, False, self.age % 10 == 0, {}
+
+
 class Cautious(REINFORCE):
     """REINFORCE whose losses are scaled down."""
 

@@ -43,6 +43,7 @@ from slmx.search.halving import Halving
 from slmx.search.pbt import Pbt
 from slmx.search.scheduler import scheduler_of
 from slmx.search.size import settings_a_program
+from slmx.search.tune_schedulers import Asha, Median
 from slmx.search.validate import chosen, fresh_spec
 from slmx.session import Program, Session
 from slmx.spec.build import arms, attempt, build, spec_keys
@@ -61,6 +62,7 @@ from slmx.spec.model import (
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import search_space
 from tests.programs import Keys, parameters, program
+from tests.search.test_tune_schedulers import Court
 
 # Values that make keys matter within few frames; keys that are not here have their defaults.
 BASES: dict[str, Keys] = {
@@ -623,7 +625,8 @@ def test_search_spec_chooses_the_settings() -> None:
 def test_scheduler_spec_says_who_schedules() -> None:
     found = {name: scheduler_of(searching(scheduler_spec={"name": name})) for name in SCHEDULERS}
     assert scheduler_of(searching()) is None
-    assert {name: type(scheduler).__name__ for name, scheduler in found.items()} == {"halving": "Halving", "pbt": "Pbt"}
+    kinds = {"halving": "Halving", "pbt": "Pbt", "asha": "Asha", "hyperband": "HyperBand", "median": "Median"}
+    assert {name: type(scheduler).__name__ for name, scheduler in found.items()} == kinds
 
 
 def scheduled(**keys: Any) -> str:
@@ -639,11 +642,17 @@ def scheduled(**keys: Any) -> str:
     if isinstance(scheduler, Pbt):
         found.append(scheduler.sources(scores, 0))
         found += [scheduler._child(spec, 40, scheduler._rng(trial, 0, "values")).meta.stages for trial in scores]
+    if isinstance(scheduler, Asha | Median):
+        court = Court(keys, len(scores))
+        found += [court.tell(trial, 1, score) for trial, score in scores.items()]
     return str(found)
 
 
 SCHEDULED: dict[str, Keys] = {
     "halving": {"eta": 2.0, "grace": 0.02},
+    "asha": {"eta": 2.0, "grace": 0.02, "brackets": 2},
+    "hyperband": {"eta": 2.0, "grace": 0.02},
+    "median": {"interval": 50, "grace": 0.5, "others": 12},
     "pbt": {"interval": 50, "quantile": 0.5, "resample": 0.9, "factors": [0.5]},
 }
 

@@ -159,7 +159,7 @@ class SearchDisplay:
 
     def _line(self, search: Search) -> str:
         elapsed = max(time.perf_counter() - self._started, 1e-9)
-        running = sum(len(program.trials) for program in search.running.values())
+        running = sum(len(program.trials) for program in search.running.values() if not program.rests)
         done, total = search.frames, max(search.total_frames, 1)
         text = f"{search.count('DONE')} of {search.plan.total} trials done, {running} running"
         for state in ("CULLED", "FAILED"):
@@ -175,6 +175,8 @@ class SearchDisplay:
         for column in ("program", "trials", "sessions", "done", "return"):
             table.add_column(column, justify="right")
         for program in search.running.values():
+            if program.rests:
+                continue
             numbers = [trial.number for trial in program.trials]
             label = f"{numbers[0]}" if len(numbers) == 1 else f"{min(numbers)} ... {max(numbers)}"
             mean = "" if program.mean is None else f"{program.mean:.1f}"

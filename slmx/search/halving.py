@@ -51,9 +51,7 @@ class Halving(Scheduler):
         self.referee = Referee(self.hp.eta, 1 if objective.mode == "max" else -1, self.known)
 
     def pauses(self) -> list[int]:
-        last, eta = self.spec.env[0].max_frame, self.hp.eta
-        count = math.floor(-math.log(self.hp.grace) / math.log(eta) + 1e-9)
-        return [math.ceil(last / eta**k) for k in range(count, 0, -1)]
+        return rung_frames(self.spec.env[0].max_frame, self.hp)
 
     def share(self) -> float:
         parts = [0.0, *(self.hp.eta**-k for k in range(len(self.pauses()), 0, -1)), 1.0]
@@ -77,6 +75,12 @@ class Halving(Scheduler):
         if leaves and (stay := records.leave(program, leaves)):
             program.keep(stay)
         return bool(records.recorders)
+
+
+def rung_frames(last: int, hp: Halving.Hyper) -> list[int]:
+    """The frames of the rungs of a training that ends at frame `last`."""
+    count = math.floor(-math.log(hp.grace) / math.log(hp.eta) + 1e-9)
+    return [math.ceil(last / hp.eta**k) for k in range(count, 0, -1)]
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,8 @@ class Job:
                     return self._end()
                 self._trials = self._waiting.pop(0)
                 self._rows = self._begin()
+            elif self._scheduler:
+                self._scheduler.told = {}
             assert self._records is not None
             until = time.perf_counter() + SLICE_SECONDS
             for epoch_ends in self._rows:
@@ -79,7 +81,7 @@ class Job:
                     if self._scheduler and not self._scheduler.meet(self._program, self._records):
                         break
                     checkpoint.save(self._place, self._program, self._records)
-                if time.perf_counter() >= until:
+                if self._told or time.perf_counter() >= until:
                     return None
             self._records.close(self._program, finished=True)
             self._keep([judge(self.run, trial) for trial, _ in self._trials])
@@ -96,7 +98,12 @@ class Job:
             return {"frames": self._frames, "mean": None}
         means = self._records.means
         frames = self._frames + self._program.spent
-        return {"frames": frames, "mean": sum(means) / len(means) if means else None}
+        return {"frames": frames, "mean": sum(means) / len(means) if means else None, **self._told}
+
+    @property
+    def _told(self) -> dict[str, float]:
+        """What is reported where the training waits for a decision on it, which is saved by then; else nothing."""
+        return self._scheduler.told if self._scheduler else {}
 
     def stop(self) -> None:
         """Leave the training where it is: models and states are saved as those of stopped sessions."""
@@ -109,7 +116,8 @@ class Job:
         self.over = True
         self._rows.close()  # type: ignore[attr-defined]  # it is a generator, and closes its environments
         assert self._records is not None
-        self._records.close(self._program, finished=False)
+        if not self._told:  # else whoever was told says how it ends
+            self._records.close(self._program, finished=False)
         self._rows = None
 
     def _end(self) -> list[Ended]:

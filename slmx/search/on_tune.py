@@ -21,7 +21,9 @@ from slmx import stop
 from slmx.errors import SpecError
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
+from slmx.search.scheduler import scheduler_of
 from slmx.search.start import local_ray
+from slmx.search.tune_schedulers import TuneScheduler
 
 __all__ = ["local_ray", "run", "workers"]
 
@@ -37,6 +39,7 @@ class Worker(tune.Trainable):
         self.job = Job(Order(**config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.job.stop()
         self.setup(new_config)
         return True
 
@@ -51,9 +54,9 @@ class Worker(tune.Trainable):
 class Programs(Searcher):
     """Gives each Tune trial its program, and hears what it says."""
 
-    def __init__(self, search: Search, show: Callable[[], None]):
+    def __init__(self, search: Search, interrupt: Interrupt, show: Callable[[], None]):
         super().__init__()
-        self.search, self.show = search, show
+        self.search, self.interrupt, self.show = search, interrupt, show
 
     def set_search_properties(self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any) -> bool:
         return True  # what is searched is not Tune's concern
@@ -79,6 +82,8 @@ class Programs(Searcher):
                 self.search.end(trial_id, ended, result["frames"])
             elif error:
                 self.search.lose(trial_id, "its worker died; is there enough memory?")
+            elif not self.interrupt.asked:
+                self.search.dismiss(trial_id)
         self.show()
 
     def save(self, checkpoint_path: str) -> None:
@@ -125,12 +130,17 @@ def workers(resources: ResourceSpec) -> int:
 def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, show: Callable[[], None]) -> bool:
     """Run a search to its end; whether it was interrupted. `show` is called whenever something is heard."""
     interrupt = Interrupt()
+    scheduler = scheduler_of(search.spec)
+    judge, most = None, at_once
+    if isinstance(scheduler, TuneScheduler):
+        judge = scheduler.judge(search.rest)
+        most = None if scheduler.holds else at_once
     trainable = tune.with_resources(Worker, {"cpu": resources.cpu, "gpu": resources.gpu})
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=Programs(search, show), num_samples=-1, max_concurrent_trials=at_once, reuse_actors=True,
-            trial_dirname_creator=lambda trial: trial.trial_id,
+            search_alg=Programs(search, interrupt, show), num_samples=-1, max_concurrent_trials=most, reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id, scheduler=judge,
         ),
         run_config=tune.RunConfig(
             name="search", storage_path=str(folder), stop=interrupt, verbose=0,

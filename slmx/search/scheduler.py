@@ -26,12 +26,16 @@ class Scheduler:
 
     All settings are judged alike: by the greedy episodes of an evaluation and whatever else the objective is made of,
     over all their seeds, as at the end. `shares`: whether it goes by the scores of earlier programs too. `whole`:
-    whether all settings must train in one program.
+    whether all settings must train in one program; `alone`: each in one of its own. `holds`: whether settings rest
+    until others have come as far, for which there may be more under way than run at once. `told`: what it reports at a
+    pause to whoever decides elsewhere, for whom the training then waits.
     """
 
     Hyper: ClassVar[type[NamedHyper]] = NamedHyper
     shares: ClassVar[bool] = False
     whole: ClassVar[bool] = False
+    alone: ClassVar[bool] = False
+    holds: ClassVar[bool] = False
 
     @classmethod
     def misfits(cls, hp: Any, spec: Spec, space: SearchSpace) -> list[SpecError]:
@@ -40,6 +44,7 @@ class Scheduler:
 
     def __init__(self, hp: Any, spec: Spec, domains: Sequence[Domain] = (), known: Known = ()):
         self.hp, self.spec, self.domains, self.known = hp, spec, list(domains), known
+        self.told: dict[str, float] = {}
 
     def pauses(self) -> list[int]:
         """The frames of the first environment at which it is to be asked."""

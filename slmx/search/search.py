@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmx import checkpoint
+from slmx.analysis.files import TrialFiles
 from slmx.errors import SlmxError
 from slmx.record import is_culled, settle, write_json, write_spec
 from slmx.search.job import Order, judge
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class Running:
-    """A program at work: its trials, its frames so far and at its end, the mean return of its sessions."""
+    """A program under way: its trials, its frames so far and at its end, the mean return of its sessions.
+
+    `rests`: whether it waits for others, paused or not even begun.
+    """
 
     trials: list[Trial]
     total: int
     frames: int = 0
     mean: float | None = None
+    rests: bool = False
 
 
 @dataclass
@@ -66,6 +72,7 @@ class Search:
         scheduler = scheduler_of(self.spec)
         self._share = scheduler.share() if scheduler else 1.0
         self._compares = scheduler is not None and scheduler.shares
+        self._holds = scheduler is not None and scheduler.holds
         if self.journal.path.exists():
             self.journal.resumed()
 
@@ -119,7 +126,7 @@ class Search:
                 self._end(trial, self._known[trial.number])
                 self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
         total = sum(frames_of(trial.spec) for trial in trials if trial.spec)
-        self.running[program] = Running(trials, int(total * self._share))
+        self.running[program] = Running(trials, int(total * self._share), rests=self._holds)
         path = [str(Path(place).resolve()) for place in sys.path]
         domains = [asdict(domain) for domain in self.plan.searcher.space.domains]
         known = self._rungs(heard) if self._compares else []
@@ -145,6 +152,11 @@ class Search:
         """How far a program is."""
         running = self.running[program]
         running.frames, running.mean = progress["frames"], progress["mean"]
+        running.rests = False
+
+    def rest(self, program: str) -> None:
+        """A program waits for others."""
+        self.running[program].rests = True
 
     def end(self, program: str, ended: list[Ended], frames: int) -> None:
         """A program came to its end, and so its trials."""
@@ -153,6 +165,20 @@ class Search:
         by_number = {own.trial: own for own in ended}
         for trial in running.trials:
             self._end(trial, by_number[trial.number])
+
+    def dismiss(self, program: str) -> None:
+        """A scheduler ended a program at a pause: its setting is culled, which is on the disk before it is believed."""
+        running, meta = self.running.pop(program), self.spec.meta
+        name = getattr(meta.scheduler_spec, "name", "")
+        self.frames_done += running.frames
+        for trial in running.trials:
+            directory = self.directory / f"trial_{trial.number}"
+            frame = max(session.frame for session in TrialFiles(directory).sessions)
+            settle(directory, meta.max_session, meta.seed, "CULLED", f"stopped by {name} at frame {frame}")
+            ended = judge(self.directory, trial.number)
+            write_ended(self.directory, [ended])
+            checkpoint.remove(checkpoint.place(self.directory, trial.number))
+            self._end(trial, ended)
 
     def lose(self, program: str, reason: str) -> None:
         """A program's worker died: its trials failed that had not left before."""

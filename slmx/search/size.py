@@ -27,8 +27,8 @@ def settings_a_program(spec: Spec, settings: int, workers: int, learns: bool) ->
     Where all are known beforehand, each worker gets equally many programs, so that none waits for another at the end.
     """
     meta, scheduler = spec.meta, scheduler_of(spec)
-    if scheduler and scheduler.whole:
-        return settings
+    if scheduler and (scheduler.whole or scheduler.alone):
+        return settings if scheduler.whole else 1
     most = max(1, (room(spec) if meta.max_member == "auto" else meta.max_member) // meta.max_session)
     if not learns:
         rounds = math.ceil(settings / (workers * most))

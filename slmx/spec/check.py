@@ -143,7 +143,7 @@ def _scheduler(spec: Spec, space: SearchSpace) -> Iterator[SpecError]:
         yield SpecError("meta.log_frequency", wrong, f"at most {first}")
     for a, agent in enumerate(spec.agent):
         memory = None if agent.memory is None else REGISTRIES["memory"].find(agent.memory.name)
-        if memory is not None and not (hasattr(memory, "keep") and hasattr(memory, "clone")):
+        if not kind.alone and memory is not None and not (hasattr(memory, "keep") and hasattr(memory, "clone")):
             wrong = f"{getattr(hp, 'name', '')} moves members, which this memory has no keep and clone for"
             yield SpecError(f"agent.{a}.memory.name", wrong, "see slmx.member.axis.Membered")
 
