@@ -8,6 +8,7 @@ all of them are.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +47,42 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
     trials = read_trials(directory) if is_run else [TrialFiles(directory)]
     if not trials:
         raise SlmxError(f"{directory}: not a data directory: neither a run (trial_0/...) nor a trial (sessions.json)")
-    figures: dict[Path, Figure] = {}
-    tables, experiment = write_tables(trials, directory if is_run else None)
-    drawn = trials
-    if is_run:
-        write_rungs(directory, trials)
-        if "objective" in experiment:
-            objective, best = objective_of(trials[0]), ranked(experiment, objective_of(trials[0]).sign)
-            drawn = [trial for trial in trials if trial.number in best["trial"].tolist()[:1]]
-            if graphs:
-                paths = searched_paths(trials)
-                shown = graph.experiment_table(experiment, short_names(paths))
-                title, goal = f"{trials[0].name}, search", f"{objective.metric} ({objective.aggregate} of seeds)"
-                figures[directory / "experiment_graph"] = graph.experiment_graph(shown, title, goal, objective.sign)
-        _, compared = compare(directory)
-        figures |= compared if graphs else {}
-    for trial in drawn:
-        if graphs:
-            figures |= draw_trial(trial)
-        if speed:
-            figures[trial.directory / "speed_graph"] = draw_speed(trial)
     # one copy of plotly.js serves a whole run
     run = trials[0].directory.resolve().parent
-    graph.write_figures(figures, run if (run / "spec.json").exists() else trials[0].directory)
+    home = run if (run / "spec.json").exists() else trials[0].directory
+    with graph.Browser() if graphs or speed else contextlib.nullcontext() as browser:  # it takes a second to start
+        tables, experiment = write_tables(trials, directory if is_run else None)
+        if is_run:
+            write_rungs(directory, trials)
+        compared = compare(directory)[1] if is_run else {}
+        drawn = trials
+        figures: dict[Path, Figure] = {}
+        if "objective" in experiment and is_run:
+            drawn = best_of(trials, experiment)
+            if graphs:
+                figures[directory / "experiment_graph"] = draw_experiment(trials, experiment)
+        figures |= compared if graphs else {}
+        for trial in drawn:
+            if graphs:
+                figures |= draw_trial(trial)
+            if speed:
+                figures[trial.directory / "speed_graph"] = draw_speed(trial)
+        graph.write_figures(figures, home, browser)
     return experiment if is_run else tables[0]
+
+
+def best_of(trials: list[TrialFiles], experiment: pd.DataFrame) -> list[TrialFiles]:
+    """The best trial of a search, if any has come to its end."""
+    best = ranked(experiment, objective_of(trials[0]).sign)["trial"].tolist()[:1]
+    return [trial for trial in trials if trial.number in best]
+
+
+def draw_experiment(trials: list[TrialFiles], experiment: pd.DataFrame) -> Figure:
+    """The experiment graph of a search."""
+    objective = objective_of(trials[0])
+    shown = graph.experiment_table(experiment, short_names(searched_paths(trials)))
+    title, goal = f"{trials[0].name}, search", f"{objective.metric} ({objective.aggregate} of seeds)"
+    return graph.experiment_graph(shown, title, goal, objective.sign)
 
 
 def analyze_validation(directory: Path, graphs: bool = True) -> pd.DataFrame:

@@ -1,0 +1,81 @@
+"""PNG files of figures, drawn by a browser that can start while the figures are still being made."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import plotly.graph_objects as go
+
+log = logging.getLogger(__name__)
+
+BROWSER_HINT = "no Chrome or Chromium found, so graphs are HTML only; `plotly_get_chrome` installs one for PNG"
+SCALE, WIDTH = 2, 1000
+TABS = min(2, os.cpu_count() or 1)  # figures drawn at once
+
+Job = Any
+"""A figure, where it goes and how, as kaleido takes it: `{"fig": ..., "path": ..., "opts": ...}`."""
+
+
+class Browser:
+    """Starts at once, in a thread, and draws figures once; where none are to be drawn it is closed again.
+
+    Where there is no browser, or it fails, one line in the log says so, and nothing is drawn.
+    """
+
+    def __init__(self) -> None:
+        self._asked: Future[list[Job]] = Future()
+        self._thread = ThreadPoolExecutor(1, "png")
+        self._drawn = self._thread.submit(lambda: asyncio.run(_serve(self._asked)))
+
+    def draw(self, figures: Mapping[Path, go.Figure]) -> None:
+        """Draw each figure at its path: a file is whole or not there."""
+        from choreographer.browsers import BrowserClosedError, BrowserDepsError, BrowserFailedError, ChromeNotFoundError
+
+        temporary = {path: path.with_name(f".{path.stem}.{os.getpid()}.tmp.png") for path in figures}
+        self._asked.set_result([_job(figure, temporary[path]) for path, figure in figures.items()])
+        try:
+            failures = self._drawn.result()
+        except ChromeNotFoundError:
+            log.warning(BROWSER_HINT)
+            return
+        except (BrowserClosedError, BrowserDepsError, BrowserFailedError, TimeoutError) as error:
+            what = error.args[0] if error.args else type(error).__name__
+            log.warning("the browser failed, so graphs are HTML only: %s", what)
+            return
+        for failure in failures:
+            log.warning("a graph could not be drawn as PNG: %s", failure)
+        for path, drawn in temporary.items():
+            if drawn.exists():
+                drawn.replace(path)
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not self._asked.done():
+            self._asked.set_result([])
+        self._thread.shutdown()
+
+
+async def _serve(asked: Future[list[Job]]) -> Sequence[Exception]:
+    """Open a browser, draw what is asked for, close it; what went wrong with single figures."""
+    from kaleido import Kaleido  # slow to import, and HTML needs none of it
+
+    async with Kaleido(n=TABS, mathjax=False) as browser:  # MathJax would be fetched from the network
+        jobs = await asyncio.wrap_future(asked)
+        return (await browser.write_fig_from_object(jobs) if jobs else None) or ()
+
+
+def _job(figure: go.Figure, path: Path) -> Job:
+    return {
+        "fig": figure,
+        "path": path,
+        "opts": {"format": "png", "width": WIDTH, "height": figure.layout.height, "scale": SCALE},
+    }

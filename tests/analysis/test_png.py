@@ -1,0 +1,56 @@
+"""The browser that draws PNG files: it starts early, and is closed whether or not it is used."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from choreographer.browsers import Chromium
+
+from slmx.analysis.graph import Browser
+
+PNG = b"\x89PNG"
+HAS_BROWSER = Chromium.find_browser(skip_local=False) is not None
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that are started meanwhile."""
+    found: list[subprocess.Popen[bytes]] = []
+    begin = subprocess.Popen.__init__
+
+    def noted(self: subprocess.Popen[bytes], *args: object, **more: object) -> None:
+        begin(self, *args, **more)  # type: ignore[call-overload]
+        found.append(self)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    return found
+
+
+def figure() -> go.Figure:
+    return go.Figure(go.Scatter(x=[1, 2], y=[3, 4])).update_layout(height=200)
+
+
+@pytest.mark.skipif(not HAS_BROWSER, reason="no Chrome or Chromium")
+def test_figures_are_drawn_and_the_browser_is_gone(tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
+    with Browser() as browser:
+        browser.draw({tmp_path / f"{name}.png": figure() for name in ("one", "two", "three")})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "three.png", "two.png"]
+    assert all(path.read_bytes().startswith(PNG) for path in tmp_path.iterdir())
+    assert started and all(process.poll() is not None for process in started)
+
+
+@pytest.mark.skipif(not HAS_BROWSER, reason="no Chrome or Chromium")
+def test_a_browser_that_nobody_uses_is_closed(started: list[subprocess.Popen[bytes]]) -> None:
+    with pytest.raises(ValueError, match="no table"), Browser():
+        raise ValueError("no table")
+    assert all(process.poll() is not None for process in started)
+
+
+def test_no_browser_is_no_matter_where_nothing_is_drawn(set_browser) -> None:  # type: ignore[no-untyped-def]
+    for path in (None, "/bin/false"):
+        set_browser(path)
+        with Browser():
+            pass
