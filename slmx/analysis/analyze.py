@@ -152,10 +152,10 @@ def experiment_table(trials: list[TrialFiles], rows: list[dict[str, Any]]) -> pd
 
 def draw_trial(trial: TrialFiles) -> dict[Path, Figure]:
     """The session graphs and the trial graph, by path without suffix."""
-    labels = {port: trial.label(*port) for port in ports(trial)}
+    rows = {session.session: trial.rows(session) for session in trial.sessions}
+    labels = {port: trial.label(*port) for port in ports(rows.values())}
     envs = {trial.envs[env] for _, env in labels}
     standard = trial.standards.get(next(iter(envs))) if len(envs) == 1 else None
-    rows = {session.session: trial.rows(session) for session in trial.sessions}
     title = f"{trial.name}, trial {trial.number}"
     figures = {}
     for session in trial.sessions:

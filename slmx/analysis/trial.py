@@ -43,12 +43,14 @@ def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def session_vectors(trial: TrialFiles) -> Vectors:
     """What the sessions of a trial reached."""
-    finished = [session for session in trial.sessions if not session.failed]
-
-    def reached(session: Session, port: Port) -> dict[str, float]:
-        return fitness.session_fitness(read_curve(trial, session, port), trial.standard(port[1]))
-
-    return {port: {session.session: reached(session, port) for session in finished} for port in ports(trial)}
+    rows = {session.session: trial.rows(session) for session in trial.sessions}
+    vectors: Vectors = {port: {} for port in ports(rows.values())}
+    for session in trial.sessions:
+        if not session.failed:
+            tables = rows[session.session], trial.episodes(session), trial.evaluation(session)
+            for port, own in vectors.items():
+                own[session.session] = fitness.session_fitness(curve_of(*tables, port), trial.standard(port[1]))
+    return vectors
 
 
 def summarize(trial: TrialFiles, sessions: Sequence[Session], vectors: Vectors) -> dict[str, Any]:
@@ -89,16 +91,15 @@ def state_of(states: Iterable[str]) -> str:
     return next((state for state in others if state != "DONE"), "DONE" if others else FAILED)
 
 
-def ports(trial: TrialFiles) -> list[Port]:
-    """The (agent, env) pairs of which any session of the trial left rows."""
-    tables = [trial.rows(session)[["agent", "env"]] for session in trial.sessions]
-    found = {(int(agent), int(env)) for table in tables for agent, env in table.drop_duplicates().to_numpy()}
-    return sorted(found)
+def ports(rows: Iterable[pd.DataFrame]) -> list[Port]:
+    """The (agent, env) pairs of which any of the sessions whose rows these are left any."""
+    found = {port for table in rows for port in zip(table["agent"].tolist(), table["env"].tolist(), strict=True)}
+    return sorted((int(agent), int(env)) for agent, env in found)
 
 
-def read_curve(trial: TrialFiles, session: Session, port: Port) -> fitness.Curve:
-    """What one session left of one port."""
-    rows, episodes = of_port(trial.rows(session), port), of_port(trial.episodes(session), port)
+def curve_of(rows: pd.DataFrame, episodes: pd.DataFrame, evaluation: pd.DataFrame, port: Port) -> fitness.Curve:
+    """What one session left of one port, from its tables."""
+    rows, episodes = of_port(rows, port), of_port(episodes, port)
     return fitness.Curve(
         returns=episodes["return"].to_numpy(float),
         lengths=episodes["length"].to_numpy(float),
@@ -106,5 +107,5 @@ def read_curve(trial: TrialFiles, session: Session, port: Port) -> fitness.Curve
         checkpoint_returns=rows["return_ma"].to_numpy(float),
         checkpoint_frames=rows["frame"].to_numpy(float),
         checkpoint_steps=rows["opt_step"].to_numpy(float) if "opt_step" in rows else None,
-        evaluation=of_port(trial.evaluation(session), port)["return"].to_numpy(float),
+        evaluation=of_port(evaluation, port)["return"].to_numpy(float),
     )
