@@ -10,11 +10,11 @@ from slmx.analysis.graph.trial import speed_graph, trial_graph, trial_table
 __all__ = [
     "AVERAGE",
     "BROWSER_HINT",
-    "Browser",
     "COLOURS",
     "FAINT",
     "INK",
     "PANELS",
+    "Browser",
     "experiment_graph",
     "experiment_table",
     "finish",
