@@ -34,7 +34,12 @@ Variables = Annotated[list[str] | None, typer.Option("-s", metavar="VAR=VALUE", 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="set a key, e.g. agent.0.algorithm.gamma=0.9")
 ]
-Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="where results go")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="where results go; by default meta.storage, or data")
+]
+Address = Annotated[
+    str | None, typer.Option("--address", metavar="HOST:PORT", help="the Ray cluster of a search (meta.ray_address)")
+]
 Run = Annotated[
     Path | None,
     typer.Argument(metavar="[DATA_DIR]", help="the directory of a run or a trial; by default the newest run"),
@@ -63,9 +68,10 @@ def run(
             metavar="[SPEC_NAME] MODE", help=f"modes: {', '.join(MODES)}; by default train, or benchmark for one"
         ),
     ] = None,
-    data: Data = Path("data"),
+    data: Data = None,
     variables: Variables = None,
     settings: Settings = None,
+    address: Address = None,
     quiet: Quiet = False,
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw graphs after the training")] = True,
     into: Annotated[
@@ -95,6 +101,10 @@ def run(
     from slmx.spec.load import UnknownName
 
     filled = pairs(variables, "-s"), pairs(settings, "--set")
+    if address is not None:
+        if mode not in ("search", "benchmark", None):
+            raise SlmxError(f"--address: only searches run on a cluster, not {mode}")
+        filled[1]["meta.ray_address"] = address
     try:
         leave(run_file(source, name, mode, *filled, data, quiet, graphs, into))
     except UnknownName as error:
@@ -122,6 +132,7 @@ def enjoy(
 def resume(
     directory: Run = None,
     data: Runs = Path("data"),
+    address: Address = None,
     quiet: Quiet = False,
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw graphs at the end")] = True,
 ) -> None:
@@ -129,7 +140,7 @@ def resume(
     from slmx.dispatch import resume as go_on
 
     directory = directory or newest_run(data, quiet)
-    ended = go_on(directory, quiet, graphs)
+    ended = go_on(directory, quiet, graphs, address)
     if ended is None:
         if not quiet:
             print(f"{directory}: this run came to its end; there is nothing to resume")

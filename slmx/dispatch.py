@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from slmx import schedule
 from slmx.errors import SlmxError, counted
 from slmx.lazy import loading
+from slmx.record import folder_of
 from slmx.spec.benchmark import check_benchmark, check_benchmarks, is_benchmark
 from slmx.spec.check import check_file, check_one
 from slmx.spec.load import read
@@ -25,11 +26,12 @@ class Ended(Protocol):
 
 def run_file(
     file: Path | None, name: str | None, mode: str | None, variables: Mapping[str, Any], settings: Mapping[str, Any],
-    data: Path, quiet: bool, graphs: bool, into: Path | None,
+    data: Path | None, quiet: bool, graphs: bool, into: Path | None,
 ) -> Ended:  # fmt: skip
     """Run what a file holds: a spec or a benchmark of it, by `name` where it has several, or the whole of a schedule.
 
-    `file` None is config/experiments.json, `mode` None what the file is for. SlmxError where these do not go together.
+    `file` None is config/experiments.json, `mode` None what the file is for, `data` None where the specs say that
+    results go. SlmxError where these do not go together.
     """
     file = file or schedule.default()
     raw = read(file)
@@ -46,13 +48,15 @@ def run_file(
 
         if mode not in (None, "benchmark"):
             raise SlmxError(f"{file} holds benchmarks, whose mode is benchmark, not {mode}")
-        return benchmark.run(check_benchmark(file, name, variables, settings), data, quiet, graphs, into)
+        found = check_benchmark(file, name, variables, settings)
+        return benchmark.run(found, folder_of(data, [cell.spec for cell in found.cells]), quiet, graphs, into)
     with loading():
         from slmx import lab
 
         spec = check_one(file, name, variables, settings)  # which asks the environments what they are
 
-    return {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode or "train"](spec, data, quiet, graphs)
+    run = {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode or "train"]
+    return run(spec, folder_of(data, [spec]), quiet, graphs)
 
 
 def checked(file: Path, variables: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -67,17 +71,19 @@ def checked(file: Path, variables: Mapping[str, Any], settings: Mapping[str, Any
     return counted(len(check_file(file, None, variables, settings)), "spec")
 
 
-def resume(directory: Path, quiet: bool, graphs: bool) -> Ended | None:
-    """Go on with a run of any kind; None where it came to its end."""
+def resume(directory: Path, quiet: bool, graphs: bool, address: str | None = None) -> Ended | None:
+    """Go on with a run of any kind; None where it came to its end. `address`: of another Ray cluster for a search."""
     from slmx.analysis.benchmark import is_benchmark_run
 
     if is_benchmark_run(directory):
         from slmx import benchmark
 
+        if address is not None:
+            raise SlmxError("--address: only for a search; resume that of a cell by its own directory")
         return benchmark.resume(directory, quiet, graphs)
     from slmx import lab
 
-    return lab.resume(directory, quiet, graphs)
+    return lab.resume(directory, quiet, graphs, address=address)
 
 
 def analyze(directory: Path, graphs: bool, speed: bool, quiet: bool) -> None:

@@ -79,11 +79,16 @@ def train(
 
 
 def resume(
-    directory: Path, quiet: bool = False, graphs: bool = True, display: Display | None = None
+    directory: Path,
+    quiet: bool = False,
+    graphs: bool = True,
+    display: Display | None = None,
+    address: str | None = None,
 ) -> Run | SearchRun | None:
     """Go on with a run that was killed or stopped, as if it had not been; None where it had come to its end.
 
-    `display` shows a training. SlmxError where the directory is not of a run, or the run is under way.
+    `display` shows a training; `address`: of another Ray cluster for a search. SlmxError where the directory is not of
+    a run, or the run is under way.
     """
     from slmx.analysis.files import read_record
     from slmx.display import Display
@@ -97,6 +102,10 @@ def resume(
     if state in ENDED:
         return None
     record = read_record(directory)
+    if address is not None:
+        if mode != "search":
+            raise SlmxError(f"--address: only searches run on a cluster, and {directory} is of a {mode}")
+        record["spec"]["meta"]["ray_address"] = address
     spec = restore(record["spec"])
     if (backends := [describe(env).backend for env in spec.env]) != record["backend"]:
         here, there = ", ".join(backends), ", ".join(record["backend"])

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from itertools import groupby
@@ -21,6 +21,7 @@ from slmx.table import Table
 
 if TYPE_CHECKING:
     from slmx.session import Program, Session
+    from slmx.spec.model import Spec
     from slmx.watch import Episode, Evaluation
 
 WINDOW = 100  # episodes in a moving average
@@ -28,6 +29,14 @@ PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plo
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
 EVALUATION_COLUMNS = ("frame", "agent", "env", "episode", "seed", "return", "length")
+
+
+def folder_of(data: Path | None, specs: Iterable[Spec]) -> Path:
+    """Where results go: to `data`, if it is given, else where the specs' meta.storage says, else to the folder data."""
+    named = {spec.meta.storage or "data" for spec in specs}
+    if data is None and len(named) > 1:
+        raise SlmxError(f"meta.storage: one of {', '.join(sorted(named))} must hold all; choose it by --data")
+    return data or Path(named.pop()).expanduser()
 
 
 def make_directory(data: Path, name: str) -> Path:

@@ -20,7 +20,7 @@ from slmx import benchmark
 from slmx.display import clock, wide_console
 from slmx.errors import SlmxError, SpecError, SpecErrors, counted, did_you_mean
 from slmx.once import Outcome, once
-from slmx.record import read_state
+from slmx.record import folder_of, read_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
 from slmx.spec.build import show
 from slmx.spec.check import check_one
@@ -116,8 +116,10 @@ def _job(file: Path, name: str, mode: Any, overrides: Mapping[str, Any]) -> tupl
     return Job(f"{file}: {name}", mode, what), []
 
 
-def run(jobs: Sequence[Job], data: Path, quiet: bool = False, graphs: bool = True) -> ScheduleRun:
-    """Run jobs one after another, those aside of which `data` holds a finished run; end with a table of all.
+def run(jobs: Sequence[Job], data: Path | None, quiet: bool = False, graphs: bool = True) -> ScheduleRun:
+    """Run jobs one after another, those aside of which there is a finished run; end with a table of all.
+
+    `data`: where the runs lie; None where each spec's meta.storage says.
 
     What breaks is told and the others go on. Ctrl-C ends the schedule.
     """
@@ -149,11 +151,12 @@ def run(jobs: Sequence[Job], data: Path, quiet: bool = False, graphs: bool = Tru
     return ended
 
 
-def _run_job(job: Job, data: Path, quiet: bool, graphs: bool) -> Outcome:
+def _run_job(job: Job, data: Path | None, quiet: bool, graphs: bool) -> Outcome:
     if isinstance(job.what, Spec):
-        return once(job.what, job.mode, data, quiet, graphs)
+        return once(job.what, job.mode, folder_of(data, [job.what]), quiet, graphs)
     started, directory = time.perf_counter(), None
     try:
+        data = folder_of(data, [cell.spec for cell in job.what.cells])
         found = benchmark.find(data, job.what)
         if found and found[1] == "DONE":
             return Outcome("DONE", "", found[0], 0.0, earlier=True)

@@ -20,9 +20,12 @@ MARK = "SLMX_TEST"
 
 
 class Command:
-    """`slmx` with these arguments, in a process group of its own; `terminal`: in front of one."""
+    """`slmx` with these arguments, in a process group of its own; `terminal`: in front of one.
 
-    def __init__(self, *arguments: object, terminal: bool = False, cwd: Path | None = None):
+    `beside`: where Python looks for modules besides.
+    """
+
+    def __init__(self, *arguments: object, terminal: bool = False, cwd: Path | None = None, beside: Path | None = None):
         self.mark = uuid.uuid4().hex
         self._master, slave = pty.openpty() if terminal else (None, None)
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -31,7 +34,8 @@ class Command:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "slmx", *map(str, arguments)],
             text=True, cwd=cwd, start_new_session=not terminal, preexec_fn=_lead if terminal else None,
-            env=os.environ | {"PYTHONPATH": str(ROOT), MARK: self.mark}, **streams,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, filter(None, (ROOT, beside)))), MARK: self.mark},
+            **streams,
         )  # fmt: skip
         if slave is not None:
             os.close(slave)
@@ -60,27 +64,39 @@ class Command:
 
     def alive(self) -> dict[int, dict[str, str]]:
         """All processes that came of it and still are, with their environments."""
-        found = {}
-        for place in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                written = (place / "environ").read_bytes().decode(errors="replace").split("\0")
-                environment = dict(line.partition("=")[::2] for line in written)
-                if environment.get(MARK) == self.mark:
-                    found[int(place.name)] = environment
-        return found
+        return alive(self.mark)
 
 
 @contextlib.contextmanager
-def running(*arguments: object, terminal: bool = False, cwd: Path | None = None) -> Iterator[Command]:
+def running(
+    *arguments: object, terminal: bool = False, cwd: Path | None = None, beside: Path | None = None
+) -> Iterator[Command]:
     """Such a command while this lasts; then nothing of it is left."""
-    command = Command(*arguments, terminal=terminal, cwd=cwd)
+    command = Command(*arguments, terminal=terminal, cwd=cwd, beside=beside)
     try:
         yield command
     finally:
-        for pid in command.alive():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        kill(command.mark)
         command.process.communicate()
+
+
+def alive(mark: str) -> dict[int, dict[str, str]]:
+    """All processes that have this mark, with their environments."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            written = (place / "environ").read_bytes().decode(errors="replace").split("\0")
+            environment = dict(line.partition("=")[::2] for line in written)
+            if environment.get(MARK) == mark:
+                found[int(place.name)] = environment
+    return found
+
+
+def kill(mark: str) -> None:
+    """End all processes that have this mark."""
+    for pid in alive(mark):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _lead() -> None:

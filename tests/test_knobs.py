@@ -30,7 +30,7 @@ from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import Objective
 from slmx.cli import app
 from slmx.env.spec import EnvSpec, WrapperSpec
-from slmx.errors import SpecError
+from slmx.errors import SlmxError, SpecError
 from slmx.member.hyper import Hyper, Scheduled, Stacked, varies
 from slmx.member.optim import OPTIMIZERS
 from slmx.member.schedule import Schedule
@@ -38,7 +38,8 @@ from slmx.memory import MEMORIES
 from slmx.net import NETS
 from slmx.net.layer import Network
 from slmx.net.mlp import MLP
-from slmx.search import SCHEDULERS, SEARCHERS, on_tune
+from slmx.record import folder_of
+from slmx.search import SCHEDULERS, SEARCHERS, cluster, on_tune, start
 from slmx.search.halving import Halving
 from slmx.search.pbt import Pbt
 from slmx.search.scheduler import scheduler_of
@@ -511,7 +512,7 @@ ON_DISK: Keys = {
     "max_session": 2, "seed": 1, "log_frequency": 80, "eval_episode": 2, "eval_frequency": 120, "dtype": "float32",
     "checkpoint_frequency": 120, "stages": [{"frame": 120, "settings": {"agent.0.algorithm.gamma": 0.5}}],
 }  # fmt: skip
-BEFORE_IT_RUNS = {"device", "threads", "max_trial"}  # tested one by one
+BEFORE_IT_RUNS = {"device", "threads", "max_trial", "storage"}  # tested one by one
 OF_A_SEARCH = {
     "common_seeds",
     "scheduler_spec",
@@ -520,6 +521,7 @@ OF_A_SEARCH = {
     "validation",
     "max_member",
     "resources",
+    "ray_address",
 }  # likewise, at the end of this section
 
 
@@ -701,13 +703,55 @@ def test_max_member_is_how_many_sessions_share_a_program() -> None:
     assert sizes == [10, 2, 3]
 
 
-@pytest.mark.parametrize(("resources", "programs"), [({}, 8), ({"cpu": 2.5}, 3), ({"gpu": 0.5}, 2), ({"gpu": 1}, 1)])
-def test_resources_are_how_many_programs_run_at_once(
+NODE = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+LOST = {"Alive": False, "Resources": {"CPU": 64.0}}
+
+
+@pytest.mark.parametrize(
+    ("resources", "programs"),
+    [({}, 8), ({"cpu": 2.5}, 2), ({"gpu": 0.5}, 4), ({"gpu": 1}, 2), ({"cpu": 0.1, "gpu": 0.1}, 20)],
+)
+def test_resources_are_how_many_programs_run_at_once_on_all_nodes(
     resources: Keys, programs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert set(ResourceSpec.model_fields) == {"cpu", "gpu"}
-    monkeypatch.setattr(on_tune.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    monkeypatch.setattr(on_tune.ray, "nodes", lambda: [NODE, LOST, NODE])
     assert on_tune.workers(searching(resources=resources).meta.resources) == programs
+
+
+def test_resources_that_no_node_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [{"Alive": True, "Resources": own} for own in ({"CPU": 8.0}, {"CPU": 1.0, "GPU": 1.0})]
+    monkeypatch.setattr(on_tune.ray, "nodes", lambda: nodes)
+    with pytest.raises(SpecError, match=r"meta.resources.gpu: 2 for each program, but there is 1 here"):
+        on_tune.workers(searching(resources={"gpu": 2}).meta.resources)
+    with pytest.raises(SpecError, match=r"meta.resources: no node has as many cores and GPUs together"):
+        on_tune.workers(searching(resources={"cpu": 2, "gpu": 1}).meta.resources)
+
+
+def test_ray_address_is_the_cluster_of_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ask(address: str) -> None:
+        asked.append(address)
+        raise SlmxError("nobody is there")
+
+    monkeypatch.setattr(cluster, "ask", ask)
+    with pytest.raises(SlmxError, match="nobody"), start.ray_for(searching(ray_address="head.example:6379")):
+        pass
+    assert asked == ["head.example:6379"]
+    for wrong in ("auto", "head.example", "ray://head.example:10001", ""):
+        with pytest.raises(SlmxError, match=r"ray_address: .*must be HOST:PORT"):
+            searching(ray_address=wrong)
+
+
+def test_storage_is_where_results_go_unless_data_is_given(tmp_path: Path) -> None:
+    one, other = searching(storage=str(tmp_path)), searching()
+    assert folder_of(None, [one]) == tmp_path and folder_of(Path("given"), [one]) == Path("given")
+    assert folder_of(None, [other]) == Path("data") and folder_of(None, [searching(storage="~/x")]) == Path.home() / "x"
+    with pytest.raises(SlmxError, match=rf"meta.storage: one of {tmp_path}, data must hold all"):
+        folder_of(None, [one, other])
+    with pytest.raises(SlmxError, match=r"storage: .*must be a folder"):
+        searching(storage="s3://bucket/results")
 
 
 def test_names_are_those_of_the_directory_and_of_the_ports(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
-    "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "analysis", "display"} | BASE,
+    "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "record", "analysis", "display"} | BASE,
     "cli": {"dispatch", "lab", "spec", "analysis", "display", "stop"} | BASE,
     "__main__": {"cli"},
 }

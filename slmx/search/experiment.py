@@ -21,6 +21,7 @@ from slmx.search.leave import leaving
 from slmx.search.plan import Plan
 from slmx.search.search import Search
 from slmx.search.size import settings_a_program
+from slmx.search.start import ray_for
 from slmx.search.validate import fresh_spec, validation_plan
 from slmx.spec.dump import dump
 from slmx.spec.registry import REGISTRIES
@@ -103,7 +104,7 @@ class Experiment:
         what there is.
         """
         spec, searcher, state = self.spec, self.searcher, "STOPPED"
-        with leaving(on_tune.local_ray()) as (folder, leave):
+        with leaving(ray_for(spec)) as (folder, leave):
             workers = on_tune.workers(spec.meta.resources)
             size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
             facts = facts or {"workers": workers, "settings": size}
@@ -163,12 +164,10 @@ class Experiment:
             return validation, self._train(validation, workers, folder / NAME)
 
     def _train(self, search: Search, workers: int, folder: Path) -> bool:
-        """Train all trials; whether that was interrupted."""
+        """Train all trials; whether that was interrupted. KeyboardInterrupt where all is to end at once."""
         interrupted, resources = True, search.spec.meta.resources
         try:
             interrupted = on_tune.run(search, resources, workers, folder, lambda: self.display.progress(search))
-        except KeyboardInterrupt:
-            pass
         finally:
             self.display.end(search, interrupted)
         return interrupted

@@ -73,6 +73,10 @@ class Journal:
         """A setting became a trial."""
         self._append({"event": "asked", "trial": trial, "setting": setting})
 
+    def lost(self, trials: list[int], reason: str) -> None:
+        """The worker died that trained these trials together."""
+        self._append({"event": "lost", "trials": trials, "reason": reason})
+
     def ended(self, ended: Ended) -> None:
         """A trial ended: DONE with its score, or otherwise, with the reason."""
         self._append({"event": "ended", **asdict(ended)})

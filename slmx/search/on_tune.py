@@ -6,8 +6,7 @@ worth keeping is in the run's directory.
 
 from __future__ import annotations
 
-import contextlib
-import io
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,21 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
 from slmx import stop
 from slmx.errors import SpecError
+from slmx.search import cluster
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
 from slmx.search.scheduler import scheduler_of
-from slmx.search.start import local_ray
 from slmx.search.tune_schedulers import TuneScheduler
-
-__all__ = ["local_ray", "run", "workers"]
 
 if TYPE_CHECKING:
     from slmx.search.search import Search
     from slmx.spec.model import ResourceSpec
+
+ROUNDING = 1e-9  # of a division of fractions
 
 
 class Worker(tune.Trainable):
@@ -62,11 +62,11 @@ class Programs(Searcher):
         return True  # what is searched is not Tune's concern
 
     def suggest(self, trial_id: str) -> Any:
-        order = self.search.order(trial_id)
+        order = None if self.interrupt.asked else self.search.order(trial_id)
         self.show()
         if order is not None:
             return asdict(order)
-        return Searcher.FINISHED if self.search.plan.exhausted else None  # None: to be asked again later
+        return None if self.search.running else Searcher.FINISHED  # None: to be asked again later
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         if trial_id in self.search.running:
@@ -74,14 +74,12 @@ class Programs(Searcher):
         self.show()
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        if trial_id in self.search.running:  # else it was stopped
+        if trial_id in self.search.running and not error:  # else it was stopped, or Lives hears why
+            self.interrupt.begun.discard(trial_id)
             if result:
                 self.search.hear(trial_id, result)
-            if result and result.get("ended"):
-                ended = [Ended(**own) for own in result["ended"]]
-                self.search.end(trial_id, ended, result["frames"])
-            elif error:
-                self.search.lose(trial_id, "its worker died; is there enough memory?")
+            if result and result["ended"]:
+                self.search.end(trial_id, [Ended(**own) for own in result["ended"]], result["frames"])
             elif not self.interrupt.asked:
                 self.search.dismiss(trial_id)
         self.show()
@@ -96,61 +94,112 @@ class Programs(Searcher):
         return object, ()  # Tune writes what it is given to a file that is never read
 
 
+class Lives(tune.Callback):
+    """Hears which programs have a worker, and of workers that die."""
+
+    def __init__(self, search: Search, interrupt: Interrupt):
+        self.search, self.interrupt = search, interrupt
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.interrupt.begun.add(trial.trial_id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.interrupt.begun.discard(trial.trial_id)
+        if not self.interrupt.asked:  # else whoever asked may have told the worker too
+            self.search.lose(trial.trial_id, reason_of(Path(trial.error_file).read_text()))
+
+
 class Interrupt(tune.Stopper):
     """Being told to stop: once, and running programs stop and save what there is; twice, and all ends at once."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, search: Search) -> None:
+        self.search, self.asked = search, False
+        self.begun: set[str] = set()
+        """Programs that have a worker, or had one when they came to rest."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return self.asked
 
     def stop_all(self) -> bool:
-        return self.asked
+        """Whether Tune may end, which then waits for no program longer than five seconds."""
+        working = (program in self.begun and not own.rests for program, own in self.search.running.items())
+        return self.asked and not any(working)
 
     def hear(self) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()
+
+
+def reason_of(text: str) -> str:
+    """Why a worker died, by what Ray says of it."""
+    if "its node has died" in text:
+        return "its node was lost"
+    if "its worker process has died" in text:
+        return "its worker died; is there enough memory?"
+    if "actor is temporarily unavailable" in text:
+        return "its node could not be reached"
+    return text.strip().splitlines()[-1]
+
 
 def workers(resources: ResourceSpec) -> int:
     """How many programs run at once. SpecError where there is not enough for one."""
-    there = ray.cluster_resources()
-    shares = []
-    for name, asked in (("CPU", resources.cpu), ("GPU", resources.gpu)):
-        has = there.get(name, 0)
-        if asked > has:
-            raise SpecError(f"meta.resources.{name.lower()}", f"{asked:g} for each program, but there is {has:g} here")
-        if asked:
-            shares.append(int(has / asked))
-    return min(shares)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    asked = {name: share for name, share in (("CPU", resources.cpu), ("GPU", resources.gpu)) if share}
+    for name, share in asked.items():
+        if share > (has := max(node.get(name, 0) for node in nodes)):
+            raise SpecError(f"meta.resources.{name.lower()}", f"{share:g} for each program, but there is {has:g} here")
+    at_once = sum(min(int(node.get(name, 0) / share + ROUNDING) for name, share in asked.items()) for node in nodes)
+    if not at_once:
+        raise SpecError("meta.resources", "no node has as many cores and GPUs together as a program is to get")
+    return at_once
 
 
 def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, show: Callable[[], None]) -> bool:
-    """Run a search to its end; whether it was interrupted. `show` is called whenever something is heard."""
-    interrupt = Interrupt()
+    """Run a search to its end; whether it was interrupted. `show` is called whenever something is heard.
+
+    SlmxError where a node of a cluster cannot run a program.
+    """
+    cluster.inspect(search.directory)
+    interrupt = Interrupt(search)
+    try:
+        with stop.heard(interrupt.hear):
+            for attempt in itertools.count():
+                tuner = _tuner(search, resources, at_once, folder / str(attempt), interrupt, show)
+                try:
+                    tuner.fit()
+                    break
+                except RuntimeError as error:
+                    # Where Ray itself ends a worker, for the sake of its node's memory, Tune ends all programs.
+                    if not isinstance(error.__cause__, RayError):
+                        raise
+                    for program in list(search.running):
+                        search.lose(program, "its node had no memory left")
+    finally:
+        search.stop()
+    return interrupt.asked
+
+
+def _tuner(
+    search: Search, resources: ResourceSpec, at_once: int, folder: Path, interrupt: Interrupt, show: Callable[[], None]
+) -> tune.Tuner:
     scheduler = scheduler_of(search.spec)
     judge, most = None, at_once
     if isinstance(scheduler, TuneScheduler):
         judge = scheduler.judge(search.rest)
         most = None if scheduler.holds else at_once
-    trainable = tune.with_resources(Worker, {"cpu": resources.cpu, "gpu": resources.gpu})
-    tuner = tune.Tuner(
-        trainable,
+    return tune.Tuner(
+        tune.with_resources(Worker, {"cpu": resources.cpu, "gpu": resources.gpu}),
         tune_config=tune.TuneConfig(
             search_alg=Programs(search, interrupt, show), num_samples=-1, max_concurrent_trials=most, reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id, scheduler=judge,
         ),
         run_config=tune.RunConfig(
-            name="search", storage_path=str(folder), stop=interrupt, verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),
+            name="search", storage_path=str(folder), stop=interrupt, verbose=0, callbacks=[Lives(search, interrupt)],
+            failure_config=tune.FailureConfig(max_failures=0),  # what is tried again is the search's concern
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )  # fmt: skip
-    try:
-        with stop.heard(interrupt.hear), contextlib.redirect_stdout(io.StringIO()):
-            tuner.fit()
-    finally:
-        search.stop()
-    return interrupt.asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +22,21 @@ from slmx.spec.dump import dump, value_at
 if TYPE_CHECKING:
     from slmx.spec.model import Spec
 
+ATTEMPTS = 2  # times that a program is begun whose worker dies, before its halves are, or its trial is given up
+
 
 @dataclass
 class Running:
     """A program under way: its trials, its frames so far and at its end, the mean return of its sessions.
 
-    `rests`: whether it waits for others, paused or not even begun.
+    `order`: what its worker is told, the `attempt`-th time. `rests`: whether it waits for others, paused or not even
+    begun.
     """
 
     trials: list[Trial]
+    order: Order
     total: int
+    attempt: int = 1
     frames: int = 0
     mean: float | None = None
     rests: bool = False
@@ -65,6 +70,7 @@ class Search:
     journal: Journal = field(init=False)
     _programs: list[list[Trial]] = field(default_factory=list)
     _told: int = 0  # programs of which the searcher has heard
+    _again: list[Running] = field(default_factory=list)  # programs whose worker died
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.directory)
@@ -103,8 +109,11 @@ class Search:
     def order(self, program: str) -> Order | None:
         """What the next program is to train, its trials' directories made.
 
-        None where there is nothing left, or (then the plan is not exhausted) nothing before another program has ended.
+        None where there is nothing left, or nothing before a running program has ended.
         """
+        if self._again:
+            self.running[program] = self._again.pop(0)
+            return self.running[program].order
         while True:
             heard = max(0, len(self._programs) - self.lag + 1)
             waits = self.plan.asks or (self._compares and not self.plan.exhausted)
@@ -125,12 +134,16 @@ class Search:
             for trial in trials:
                 self._end(trial, self._known[trial.number])
                 self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
-        total = sum(frames_of(trial.spec) for trial in trials if trial.spec)
-        self.running[program] = Running(trials, int(total * self._share), rests=self._holds)
         path = [str(Path(place).resolve()) for place in sys.path]
         domains = [asdict(domain) for domain in self.plan.searcher.space.domains]
         known = self._rungs(heard) if self._compares else []
-        return Order(str(self.directory.resolve()), specs, path, domains, known)
+        order = Order(str(self.directory.resolve()), specs, path, domains, known)
+        self.running[program] = self._begun(trials, order)
+        return order
+
+    def _begun(self, trials: list[Trial], order: Order, attempt: int = 1) -> Running:
+        total = sum(frames_of(trial.spec) for trial in trials if trial.spec)
+        return Running(trials, order, int(total * self._share), attempt, rests=self._holds)
 
     def _rungs(self, count: int) -> list[list[float | None]]:
         """At each rung the objectives of the trials of the first `count` programs, but for the spec's own setting."""
@@ -181,17 +194,42 @@ class Search:
             self._end(trial, ended)
 
     def lose(self, program: str, reason: str) -> None:
-        """A program's worker died: its trials failed that had not left before."""
-        write_ended(self.directory, self._drop(program, "FAILED", reason))
+        """A program's worker died. What it had not come to the end of is tried again.
+
+        First as it was, for its node may have been the reason; then in halves, for one of its trials may be, or all may
+        take too much memory together. A trial that is alone then has failed.
+        """
+        running, known = self.running.pop(program), read_ended(self.directory)
+        self.journal.lost([trial.number for trial in running.trials], reason)
+        for trial in running.trials:
+            if trial.number in known:
+                self._end(trial, known[trial.number])
+                self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
+        left = [trial for trial in running.trials if trial.number not in known]
+        if running.attempt < ATTEMPTS:
+            self._try_again(left, running, running.attempt + 1)
+        elif len(left) > 1:
+            middle = len(left) // 2
+            self._try_again(left[:middle], running)
+            self._try_again(left[middle:], running)
+        elif left:
+            write_ended(self.directory, self._give_up(running, "FAILED", reason))
+
+    def _try_again(self, trials: list[Trial], before: Running, attempt: int = 1) -> None:
+        """Have some trials of a program trained together by another worker."""
+        if trials:
+            numbers = {trial.number for trial in trials}
+            specs = [(number, spec) for number, spec in before.order.trials if number in numbers]
+            self._again.append(self._begun(trials, replace(before.order, trials=specs), attempt))
 
     def stop(self) -> None:
         """Nothing runs any more, whatever was under way: say so of what has not said it."""
-        for program in list(self.running):
-            self._drop(program, "STOPPED", "the search was interrupted")
+        for running in [*self.running.values(), *self._again]:
+            self._give_up(running, "STOPPED", "the search was interrupted")
+        self.running, self._again = {}, []
 
-    def _drop(self, program: str, state: str, reason: str) -> list[Ended]:
+    def _give_up(self, running: Running, state: str, reason: str) -> list[Ended]:
         """End what a program has left under way; returns how its trials ended."""
-        running = self.running.pop(program)
         self.frames_done += running.frames
         ended = []
         for trial in running.trials:

@@ -1,19 +1,26 @@
-"""Ray for a while: started on this machine, and ended so that nothing of it is left, whatever ends the search."""
+"""Ray for a while: one's own on this machine, of which nothing is left whatever ends the search; or a cluster's."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray
 
 from slmx import stop
+from slmx.errors import SlmxError
+from slmx.search import cluster
 from slmx.search.reaper import reaped
+
+if TYPE_CHECKING:
+    from slmx.spec.model import Spec
 
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they write five files a trial and lose rows
@@ -27,6 +34,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a program without a share of a GPU sees none
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_memory_monitor_refresh_ms": "0",  # Tune ends where Ray ends a worker for memory; the system can do so
 }
 """Ray's settings, which it reads from the environment: set while a search runs."""
 STORE = 100 * 2**20  # bytes of Ray's object store: hardly anything goes through it
@@ -34,13 +42,21 @@ SHORT = Path("/tmp")  # where sockets have short names: they hold 107 bytes
 
 
 @contextlib.contextmanager
+def ray_for(spec: Spec) -> Iterator[Path]:
+    """The Ray that a spec asks for while this lasts, and a folder that Tune may fill; what Ray prints goes nowhere."""
+    address = spec.meta.ray_address
+    one = local_ray() if address in (None, "local") else joined_ray(address, spec)
+    with contextlib.redirect_stdout(io.StringIO()), one as folder:
+        yield folder
+
+
+@contextlib.contextmanager
 def local_ray() -> Iterator[Path]:
-    """A Ray of one's own on this machine while this lasts, and a folder that Tune may fill; nothing of it is left.
+    """A Ray of one's own on this machine; nothing of it is left.
 
     Where this process has a Ray already, that one is used, and left as it is.
     """
-    folder = Path(tempfile.mkdtemp(prefix="slmx", dir=SHORT if SHORT.is_dir() else None))
-    with reaped(folder) as mark, _environment(SETTINGS), _silence("ray", "ray.tune"):
+    with _settled() as (folder, mark):
         if ray.is_initialized():
             yield folder
             return
@@ -54,6 +70,35 @@ def local_ray() -> Iterator[Path]:
         finally:
             with undisturbed():
                 ray.shutdown()
+
+
+@contextlib.contextmanager
+def joined_ray(address: str, spec: Spec) -> Iterator[Path]:
+    """A part in the cluster at this address, with the code that the spec needs; the cluster stays as it is.
+
+    SlmxError where it cannot be joined.
+    """
+    cluster.ask(address)
+    with _settled() as (folder, _):
+        if ray.is_initialized():
+            raise SlmxError(f"{address}: this process has another Ray")
+        try:
+            ray.init(
+                address=address, log_to_driver=False, logging_level=logging.CRITICAL,
+                runtime_env={"py_modules": cluster.modules(spec), "env_vars": SETTINGS},
+            )  # fmt: skip
+            yield folder
+        finally:
+            with undisturbed():
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _settled() -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder, the mark of processes that belong to it, and Ray's settings."""
+    folder = Path(tempfile.mkdtemp(prefix="slmx", dir=SHORT if SHORT.is_dir() else None))
+    with reaped(folder) as mark, _environment(SETTINGS), _silence("ray", "ray.tune"):
+        yield folder, mark
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ LABELS = frozenset({"name", "search", "agent.*.name"}) | {
     f"meta.{key}"
     for key in (
         *("max_session", "max_trial", "seed", "common_seeds", "max_member", "resources"),
-        *("search_spec", "scheduler_spec", "objective", "validate"),
+        *("search_spec", "scheduler_spec", "objective", "validate", "ray_address", "storage"),
     )
 }
 """Keys that name and repeat a run: sessions that differ in nothing but these and what varies share a program."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny, field_validator
@@ -138,6 +139,27 @@ class MetaSpec(Model):
     resources: ResourceSpec = Field(
         default_factory=lambda: ResourceSpec.model_validate({}), description="cores and GPUs of a search's program"
     )
+    ray_address: str | None = Field(
+        None,
+        description="HOST:PORT of the Ray cluster on which to search; by default, or local, a Ray of one's own",
+    )
+    storage: str | None = Field(
+        None, description="the folder for results where --data names none, by default data; a cluster's nodes share it"
+    )
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_address(cls, address: str | None) -> str | None:
+        if address not in (None, "local") and not re.fullmatch(r"[\w.:\[\]-]+:\d+", address):
+            raise ValueError('must be HOST:PORT of a Ray cluster, as `ray start --head` prints it, or "local"')
+        return address
+
+    @field_validator("storage")
+    @classmethod
+    def _is_folder(cls, storage: str | None) -> str | None:
+        if storage is not None and (not storage or "://" in storage):
+            raise ValueError("must be a folder; mount what lies elsewhere")
+        return storage
 
     @property
     def goals(self) -> dict[str, GoalSpec]:

@@ -100,6 +100,13 @@ class Workers:
             killed._lock.close()
         self.jobs.clear()
 
+    def die(self, name: str) -> tuple[int, ...]:
+        """The worker of a program dies; the numbers of its trials."""
+        self.jobs.pop(name)._lock.close()
+        trials = tuple(trial.number for trial in self.search.running[name].trials)
+        self.search.lose(name, "its worker died")
+        return trials
+
     def _engage(self) -> None:
         while len(self.jobs) < self.count and (order := self.search.order(f"p{self.programs}")) is not None:
             self.jobs[f"p{self.programs}"] = Job(order)
@@ -189,17 +196,31 @@ def test_another_setting_in_the_place_of_one_is_an_error(tmp_path: Path) -> None
         whole(tmp_path / "run", one)
 
 
-def test_a_lost_program_stays_failed(tmp_path: Path) -> None:
-    one = spec()
-    search = begin(tmp_path / "run", one, 2, 1)
-    order = search.order("p0")
-    assert order is not None
-    search.lose("p0", "its worker died")
-    lost = {trial for trial, _ in order.trials}
-    again = begin(tmp_path / "run", one, 2, 1)
-    assert Workers(again, 1, random.Random(0)).run()
-    failed = {number for number, ended in again.ended.items() if ended.state == "FAILED"}
-    assert failed == lost and again.count("DONE") == 7 - len(lost)
+def test_workers_that_die_once_in_each_program_change_nothing(tmp_path: Path) -> None:
+    expected = whole(tmp_path / "whole", spec())
+    search, luck = begin(tmp_path / "run", spec(), 2, 2), random.Random(3)
+    workers, died = Workers(search, 2, luck), set()
+    while not workers.run(luck.randrange(1, 4)):
+        for name in [name for name in workers.jobs if search.running[name].attempt == 1]:
+            died.add(workers.die(name))
+    assert len(died) == 4
+    assert left(tmp_path / "run") == expected
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert {tuple(line["trials"]) for line in lines if line["event"] == "lost"} == died
+
+
+def test_a_trial_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
+    one = spec_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, meta={"max_trial": 7})
+    search = begin(tmp_path / "run", one, 8, 1)
+    workers, died = Workers(search, 1, random.Random(0)), []
+    while not workers.run(1):
+        for name in [name for name in workers.jobs if 5 in {trial.number for trial in search.running[name].trials}]:
+            died.append(workers.die(name))
+    assert died == [*[tuple(range(8))] * 2, *[(4, 5, 6, 7)] * 2, *[(4, 5)] * 2, *[(5,)] * 2]
+    assert [number for number, ended in search.ended.items() if ended.state == "FAILED"] == [5]
+    assert search.ended[5].reason == "its worker died" and search.count("DONE") == 7
+    again = begin(tmp_path / "run", one, 8, 1)
+    assert again.order("p0") is None and again.ended[5] == search.ended[5]
 
 
 def test_a_worker_that_died_when_all_was_done_is_not_repeated(tmp_path: Path, trained: list[int]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from slmx import lab
 from slmx.analysis.analyze import analyze
-from slmx.search import on_tune
+from slmx.search import start
 from slmx.spec.check import check_one
 from tests.command import call
 from tests.search.specs import Keys, raw_of, spec_of
@@ -24,7 +24,7 @@ PBT: Keys = {"name": "pbt", "interval": 80, "quantile": 0.4}
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     """One Ray for all searches of this module."""
-    with on_tune.local_ray():
+    with start.local_ray():
         yield
 
 

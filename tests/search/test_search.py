@@ -14,7 +14,7 @@ from slmx import lab
 from slmx.analysis.analyze import analyze
 from slmx.errors import SpecError
 from slmx.record import Records
-from slmx.search import on_tune
+from slmx.search import start
 from slmx.session import Program, Session
 from slmx.spec.check import check_one
 from slmx.spec.dump import with_settings
@@ -29,7 +29,7 @@ STEEP: Keys = AGENT | {"net": AGENT["net"] | {"optim_spec": {"name": "SGD", "lr"
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     """One Ray for all searches of this module."""
-    with on_tune.local_ray():
+    with start.local_ray():
         yield
     assert not ray.is_initialized()
 

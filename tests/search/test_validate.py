@@ -20,7 +20,7 @@ from slmx import lab
 from slmx.analysis.validation import COLUMNS
 from slmx.errors import SpecError
 from slmx.record import read_facts, read_state, write_state
-from slmx.search import on_tune
+from slmx.search import start
 from slmx.search.experiment import SearchRun
 from slmx.search.journal import read_ended
 from slmx.search.validate import chosen, fresh_spec
@@ -39,7 +39,7 @@ TABLES = ("experiment.csv", "validation.csv", "validation_runs.csv", "validation
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     """One Ray for all searches of this module."""
-    with on_tune.local_ray():
+    with start.local_ray():
         yield
 
 
