@@ -165,7 +165,7 @@ class Search:
         """How far a program is."""
         running = self.running[program]
         running.frames, running.mean = progress["frames"], progress["mean"]
-        running.rests = False
+        running.rests &= "objective" in progress  # said at a pause, after which it may have been put to rest already
 
     def rest(self, program: str) -> None:
         """A program waits for others."""

@@ -86,7 +86,9 @@ class Asha(Rungs):
     class Hyper(Halving.Hyper):
         """Ray Tune's ASHAScheduler."""
 
-        brackets: Int = Field(1, ge=1, description="bracket b judges first at rung b; a setting is in a random one")
+        brackets: Int = Field(
+            1, ge=1, description="how many: a setting is in one by chance; in the next one it is judged a rung later"
+        )
 
         def conflicts(self) -> dict[str, str]:
             wrong, count = super().conflicts(), len(rung_frames(10**9, self))
@@ -124,6 +126,10 @@ class HyperBand(Rungs):
     @classmethod
     def misfits(cls, hp: Any, spec: Spec, space: SearchSpace) -> list[SpecError]:
         errors, name = super().misfits(hp, spec, space), spec.meta.search_spec.name
+        count, spared = settings_of(spec, space), 1 + len(cls(hp, spec).pauses())
+        if count <= spared:
+            wrong = f"hyperband never stops its first {spared} settings, and there are but {count}"
+            errors.append(SpecError("meta.max_trial", wrong, "set it higher, or use asha"))
         if REGISTRIES["search_spec"].find(name).learns:
             wrong = f"{name} learns from settings that ended, but hyperband pauses them until a bracket is full"
             errors.append(SpecError("meta.search_spec.name", wrong, "use random or grid, or asha"))
@@ -159,6 +165,9 @@ class Median(TuneScheduler):
             begin, end = hp.grace * rule.last, rule.last
             wrong = f"no multiple of {rule.interval} frames is between the grace, {begin:g}, and the end, {end}"
             errors.append(SpecError("meta.scheduler_spec.interval", wrong))
+        if hp.others >= (count := settings_of(spec, space)):
+            wrong = f"nobody would be stopped: there are but {count} settings, each with {count - 1} others"
+            errors.append(SpecError("meta.scheduler_spec.others", wrong))
         return errors
 
     @property
@@ -185,3 +194,8 @@ class Median(TuneScheduler):
         return MedianJudge(
             self.spec, rest, grace_period=0, min_samples_required=self.hp.others, min_time_slice=math.inf
         )
+
+
+def settings_of(spec: Spec, space: SearchSpace) -> int:
+    """How many settings a search draws."""
+    return REGISTRIES["search_spec"].find(spec.meta.search_spec.name).count(space, spec.meta.max_trial)

@@ -14,6 +14,7 @@ import pytest
 
 from slmx import lab
 from slmx.search import job, on_tune
+from slmx.search.display import SearchDisplay
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended, read_ended
 from slmx.search.scheduler import scheduler_of
@@ -32,7 +33,7 @@ MEDIAN: Keys = {"name": "median", "interval": 80, "others": 2}
 
 
 def spec(scheduler: Keys, search: Keys = GAMMA, env: Keys | None = None, **meta: Any) -> Spec:
-    return spec_of(search, env, {"scheduler_spec": scheduler, "log_frequency": 40, **meta})
+    return spec_of(search, env, {"scheduler_spec": scheduler, "log_frequency": 40, "max_trial": 8, **meta})
 
 
 def worth(scheduler: Keys, *kwargs: Keys, **meta: Any) -> Spec:
@@ -240,6 +241,19 @@ def test_a_setting_that_is_dismissed_is_culled_and_stays_so(tmp_path: Path, monk
     assert again.ended == {1: ended}
 
 
+def test_what_waits_for_others_is_not_shown_as_running(tmp_path: Path) -> None:
+    search, _ = order_of(tmp_path / "run", spec(HYPERBAND))
+    shown = lambda: SearchDisplay()._line(search)
+    assert "0 running" in shown(), "both wait for a worker"
+    search.hear("p1", {"frames": 80, "mean": None})
+    assert "1 running" in shown()
+    search.rest("p1")
+    search.hear("p1", {"frames": 160, "mean": None, "objective": 1.0, "point": 1})
+    assert "0 running" in shown()
+    search.hear("p1", {"frames": 240, "mean": None})
+    assert "1 running" in shown()
+
+
 # ---- on Ray ----
 
 
@@ -347,13 +361,17 @@ WRONG: list[tuple[Keys, str]] = [
      "meta.search_spec.name: optuna learns from settings that ended, but hyperband pauses them"),
     ({"scheduler_spec": MEDIAN | {"interval": 320}},
      "meta.scheduler_spec.interval: no multiple of 320 frames is between the grace, 32, and the end, 320"),
+    ({"scheduler_spec": HYPERBAND, "max_trial": 3},
+     "meta.max_trial: hyperband never stops its first 3 settings, and there are but 3; set it higher, or use asha"),
+    ({"scheduler_spec": MEDIAN | {"others": 4}, "max_trial": 4},
+     "meta.scheduler_spec.others: nobody would be stopped: there are but 4 settings, each with 3 others"),
     ({"log_frequency": 100}, "meta.log_frequency: settings are judged at frame 80, before there is a row"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("meta", "message"), WRONG)
 def test_what_cannot_be_scheduled_is_a_spec_error(meta: Keys, message: str) -> None:
-    built, errors = attempt("tiny", raw_of(GAMMA, meta={"scheduler_spec": ASHA} | meta))
+    built, errors = attempt("tiny", raw_of(GAMMA, meta={"scheduler_spec": ASHA, "max_trial": 8} | meta))
     found = [str(error) for error in errors] or [str(error) for error in problems(built)]  # type: ignore[arg-type]
     assert len(found) == 1 and found[0].startswith(message)
 
