@@ -102,6 +102,7 @@ class Lives(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.interrupt.begun.add(trial.trial_id)
+        self.search.wake(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.interrupt.begun.discard(trial.trial_id)

@@ -165,11 +165,14 @@ class Search:
         """How far a program is."""
         running = self.running[program]
         running.frames, running.mean = progress["frames"], progress["mean"]
-        running.rests &= "objective" in progress  # said at a pause, after which it may have been put to rest already
 
     def rest(self, program: str) -> None:
         """A program waits for others."""
         self.running[program].rests = True
+
+    def wake(self, program: str) -> None:
+        """A program has a worker, for the first time or again."""
+        self.running[program].rests = False
 
     def end(self, program: str, ended: list[Ended], frames: int) -> None:
         """A program came to its end, and so its trials."""
