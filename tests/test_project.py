@@ -122,6 +122,7 @@ SHORTER = {
     "bin/lab run": "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2 "
     "--set meta.validate.top=1 --set meta.validate.sessions=2",
     "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
+    "bin/bench searchers": "--quick --settings 8",
     "bin/bench speed": "--quick --only DQN/CartPole-v1/1",
     "bin/bench search": "--quick",
 }

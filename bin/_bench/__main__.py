@@ -16,6 +16,10 @@ if __name__ == "__main__":
         from searches import bench_search
 
         sys.exit(bench_search(asked.settings or (4 if asked.quick else 16), asked.peers, asked.quick))
+    elif asked.command == "searchers":
+        from searchers import bench_searchers
+
+        sys.exit(bench_searchers(asked.names, asked.settings, asked.repeats, asked.quick))
     elif asked.command == "scores":
         from scores import bench_scores
 

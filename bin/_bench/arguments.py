@@ -9,9 +9,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def parser() -> argparse.ArgumentParser:
-    """speed, search, scores, halving, memory; `one` and `train` are what they run in processes of their own."""
+    """speed, search, searchers, scores, halving, memory; `one` and `train` are what they run in own processes."""
     bench = argparse.ArgumentParser(prog="bin/bench", description="Measures the lab.")
-    commands = bench.add_subparsers(dest="command", required=True, metavar="{speed,search,scores,halving,memory}")
+    commands = bench.add_subparsers(
+        dest="command", required=True, metavar="{speed,search,searchers,scores,halving,memory}"
+    )
 
     speed = commands.add_parser("speed", help="frames a second on one core with one thread")
     speed.add_argument("--peers", action="store_true", help="measure other libraries beside it, and print the ratios")
@@ -22,6 +24,20 @@ def parser() -> argparse.ArgumentParser:
     search.add_argument("--peers", action="store_true", help="run the same search with other libraries, one by one")
     search.add_argument("--quick", action="store_true", help="a glance: few frames, few settings, no bars")
     search.add_argument("--settings", type=int, metavar="N", help="how many settings (16; with --quick 4)")
+
+    searchers = commands.add_parser(
+        "searchers", help="searchers beside random search, over many repeats of a noisy toy"
+    )
+    searchers.add_argument(
+        "names",
+        nargs="*",
+        default=["optuna"],
+        metavar="NAME",
+        help="optuna, cmaes, gp, hyperopt, nevergrad, bohb (optuna)",
+    )
+    searchers.add_argument("--settings", type=int, default=64, metavar="N", help="settings of each search (64)")
+    searchers.add_argument("--repeats", type=int, default=50, metavar="N", help="searches by each searcher (50)")
+    searchers.add_argument("--quick", action="store_true", help="a glance: three repeats, no bar")
 
     scores = commands.add_parser("scores", help="train the shipped specs and compare their returns with the bars")
     scores.add_argument("--only", default="*", metavar="PATTERN", help="names of specs, such as '*cartpole*'")
