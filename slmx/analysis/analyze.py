@@ -18,8 +18,9 @@ from plotly.graph_objects import Figure
 from slmx import metric
 from slmx.analysis import graph, validation
 from slmx.analysis.files import TrialFiles, read_table, write_table
-from slmx.analysis.objective import cell, further_objectives, objective_of, pareto_front, ranked, short_names
+from slmx.analysis.objective import cell, further_objectives, objective_of, pareto_front, ranked
 from slmx.analysis.rungs import write_rungs
+from slmx.analysis.seen import see_search
 from slmx.analysis.trial import analyze_trial, ports
 from slmx.analysis.validation_graph import validation_graph
 from slmx.errors import SlmxError
@@ -57,17 +58,19 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
         compared = compare(directory)[1] if is_run else {}
         drawn = trials
         figures: dict[Path, Figure] = {}
+        below: dict[Path, Figure] = {}
         if "objective" in experiment and is_run:
-            drawn = best_of(trials, experiment)
+            drawn, seen = best_of(trials, experiment), see_search(directory, trials, experiment, searched_paths(trials))
             if graphs:
-                figures[directory / "experiment_graph"] = draw_experiment(trials, experiment)
+                figures[directory / "experiment_graph"] = graph.experiment_graph(seen)
+                below[directory / "experiment_graph"] = graph.parallel_graph(seen)
         figures |= compared if graphs else {}
         for trial in drawn:
             if graphs:
                 figures |= draw_trial(trial)
             if speed:
                 figures[trial.directory / "speed_graph"] = draw_speed(trial)
-        graph.write_figures(figures, home, browser)
+        graph.write_figures(figures, home, browser, below)
     return experiment if is_run else tables[0]
 
 
@@ -75,14 +78,6 @@ def best_of(trials: list[TrialFiles], experiment: pd.DataFrame) -> list[TrialFil
     """The best trial of a search, if any has come to its end."""
     best = ranked(experiment, objective_of(trials[0]).sign)["trial"].tolist()[:1]
     return [trial for trial in trials if trial.number in best]
-
-
-def draw_experiment(trials: list[TrialFiles], experiment: pd.DataFrame) -> Figure:
-    """The experiment graph of a search."""
-    objective = objective_of(trials[0])
-    shown = graph.experiment_table(experiment, short_names(searched_paths(trials)))
-    title, goal = f"{trials[0].name}, search", f"{objective.metric} ({objective.aggregate} of seeds)"
-    return graph.experiment_graph(shown, title, goal, objective.sign)
 
 
 def analyze_validation(directory: Path, graphs: bool = True) -> pd.DataFrame:

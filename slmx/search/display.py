@@ -16,6 +16,7 @@ from rich.text import Text
 
 from slmx.analysis.files import TrialFiles, read_table
 from slmx.analysis.objective import objective_of, ranked, short_names
+from slmx.analysis.seen import IMPORTANCE
 from slmx.analysis.validation import COLUMNS, alike, verdict
 from slmx.display import PLAIN_SECONDS, clock
 from slmx.errors import counted
@@ -84,23 +85,28 @@ class SearchDisplay:
         names = short_names([domain.path for domain in search.plan.searcher.space.domains])
         goals = [goal.metric for goal in search.spec.meta.goals.values()]
         columns = ["objective", *(f"objective_{metric}" for metric in goals[1:])]
-        shown = best.head(SHOWN)
-        if "pareto" in best:
-            front = best.loc[best["pareto"].eq(True)]
-            shown = front.head(FRONT)
-            more = "" if len(shown) == len(front) else f", of which these are the first {FRONT}"
-            self.console.print(
-                f"{len(front)} of {counted(len(best), 'trial')} beaten by no other in all objectives{more}"
-            )
         table = Table(box=None, pad_edge=False)
         for column in ("trial", *goals, *names.values()):
             table.add_column(column, justify="right")
-        for row in shown.to_dict("records"):
+        for row in self._to_show(best).to_dict("records"):
             values = (*(f"{row[column]:.4g}" for column in columns), *(_shown(row[path]) for path in names))
             table.add_row(called(int(row["trial"])), *values)
         if len(best):
             self.console.print(table)
+        if (path := search.directory / IMPORTANCE).exists():
+            shares = read_table(path, ("key", "importance")).head(SHOWN).to_dict("records")
+            said = (f"{names[row['key']]} {100 * row['importance']:.0f} %" for row in shares)
+            self.console.print(f"what matters: {', '.join(said)}")
         self._failures(search)
+
+    def _to_show(self, best: pd.DataFrame) -> pd.DataFrame:
+        """Which of the trials are shown: the best, or where there are several objectives those of the front."""
+        if "pareto" not in best:
+            return best.head(SHOWN)
+        front = best.loc[best["pareto"].eq(True)]
+        more = f", of which these are the first {FRONT}" if len(front) > FRONT else ""
+        self.console.print(f"{len(front)} of {counted(len(best), 'trial')} beaten by no other in all objectives{more}")
+        return front.head(FRONT)
 
     def skipped(self) -> None:
         """Say that there is no validation."""

@@ -15,7 +15,7 @@ from slmx.analysis.validation import NAME
 from slmx.errors import SpecError
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import write_json, write_spec, write_state
+from slmx.record import SPACE, write_json, write_spec, write_state
 from slmx.search import on_tune
 from slmx.search.leave import leaving
 from slmx.search.plan import Plan
@@ -111,6 +111,8 @@ class Experiment:
             directory = place()
             if not (directory / "spec.json").exists():
                 write_spec(directory, dump(spec), self.backends, self.fitness)
+                domains = searcher.space.domains
+                write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
             with owning(directory):
                 write_state(directory, "search", "RUNNING", **facts)
                 try:

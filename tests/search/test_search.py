@@ -58,6 +58,7 @@ def test_a_search_leaves_its_record(whole: lab.SearchRun) -> None:
         *(
             "spec.json",
             "run.json",
+            "space.json",
             "ended",
             "experiment.csv",
             "experiment_graph.html",

@@ -1,7 +1,8 @@
 """Graphs, each in two steps: a tidy table of exactly what it shows, then a Plotly figure of that table."""
 
-from slmx.analysis.graph.experiment import experiment_graph, experiment_table
+from slmx.analysis.graph.experiment import Seen, experiment_graph, experiment_table
 from slmx.analysis.graph.page import write_figures
+from slmx.analysis.graph.parallel import parallel_graph
 from slmx.analysis.graph.png import BROWSER_HINT, Browser
 from slmx.analysis.graph.session import PANELS, session_graph, session_table
 from slmx.analysis.graph.style import AVERAGE, COLOURS, FAINT, INK, finish
@@ -15,9 +16,11 @@ __all__ = [
     "INK",
     "PANELS",
     "Browser",
+    "Seen",
     "experiment_graph",
     "experiment_table",
     "finish",
+    "parallel_graph",
     "session_graph",
     "session_table",
     "speed_graph",

@@ -17,10 +17,18 @@ from plotly.offline import get_plotlyjs
 from slmx.analysis.files import write_whole
 from slmx.analysis.graph.png import Browser
 
+CONFIG = {"displaylogo": False, "responsive": True}
 
-def write_figures(figures: Mapping[Path, go.Figure], home: Path, browser: Browser | None = None) -> None:
+
+def write_figures(
+    figures: Mapping[Path, go.Figure],
+    home: Path,
+    browser: Browser | None = None,
+    below: Mapping[Path, go.Figure] | None = None,
+) -> None:
     """Write each figure as `{path}.html` and `{path}.png`; `home` gets the plotly.min.js that all of them read.
 
+    Figures of `below` follow in the HTML file of the same path, and in no PNG: they are for the mouse.
     All PNG files are drawn in one start of a browser, or by one that has been started. Where there is none, or it
     fails, one line in the log says so and the HTML files stand.
     """
@@ -34,8 +42,12 @@ def write_figures(figures: Mapping[Path, go.Figure], home: Path, browser: Browse
         html = figure.to_html(
             include_plotlyjs=os.path.relpath(script.resolve(), path.resolve().parent).replace(os.sep, "/"),
             div_id=path.name,
-            config={"displaylogo": False, "responsive": True},
+            config=CONFIG,
         )
+        if below and path in below:
+            div = f"{path.name}_below"
+            more = below[path].to_html(include_plotlyjs=False, full_html=False, div_id=div, config=CONFIG)
+            html = html.replace("</body>", f"{more}</body>")
         write_whole(
             path.with_name(path.name + ".html"), lambda file, html=html: file.write_text(html, encoding="utf-8")
         )
