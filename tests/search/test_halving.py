@@ -21,6 +21,7 @@ from slmx.search import halving, job
 from slmx.search.halving import Halving, Referee
 from slmx.search.job import Job, Order
 from slmx.search.journal import read_ended
+from slmx.search.search import Search
 from slmx.session import Program, Session
 from slmx.spec.build import attempt
 from slmx.spec.check import problems
@@ -269,22 +270,39 @@ def test_killed_at_random_moments_it_leaves_the_same(searcher: str, tmp_path: Pa
         assert left(directory) == expected
 
 
-def test_a_program_lost_or_stopped_leaves_culled_what_had_left(tmp_path: Path) -> None:
-    for end in ("lose", "stop"):
-        directory = tmp_path / end
-        search = begin(directory, spec(), 7, 1)
-        order = search.order("p")
-        assert order is not None
-        running = Job(order)
-        while running._records is None or len(running._records.recorders) == 7:
-            assert running.advance() is None
-        gone = set(range(7)) - {recorder.trial for recorder in running._records.recorders}
-        running._lock.close()
-        search.lose("p", "gone") if end == "lose" else search.stop()
-        assert {n for n, ended in search.ended.items() if ended.state == "CULLED"} == gone != set()
-        assert {search.ended[n].state for n in set(range(7)) - gone} == {"FAILED" if end == "lose" else "STOPPED"}
-        assert set(read_ended(directory)) == (set(range(7)) if end == "lose" else set())
-        assert all(len(search.ended[number].rungs) == 1 for number in gone)
+def left_at_a_rung(directory: Path) -> tuple[Search, Job, set[int]]:
+    """A program of which some trials have just left, and which they are."""
+    search = begin(directory, spec(), 7, 1)
+    order = search.order("p")
+    assert order is not None
+    running = Job(order)
+    while running._records is None or len(running._records.recorders) == 7:
+        assert running.advance() is None
+    gone = set(range(7)) - {recorder.trial for recorder in running._records.recorders}
+    running._lock.close()
+    return search, running, gone
+
+
+def test_a_stopped_program_leaves_culled_what_had_left(tmp_path: Path) -> None:
+    search, _, gone = left_at_a_rung(tmp_path / "run")
+    search.stop()
+    assert {n for n, ended in search.ended.items() if ended.state == "CULLED"} == gone != set()
+    assert {search.ended[n].state for n in set(range(7)) - gone} == {"STOPPED"}
+    assert read_ended(tmp_path / "run") == {}
+    assert all(len(search.ended[number].rungs) == 1 for number in gone)
+
+
+def test_a_lost_program_goes_on_without_what_had_left(tmp_path: Path) -> None:
+    search, first, gone = left_at_a_rung(tmp_path / "run")
+    search.lose("p", "gone")
+    again = search.order("q")
+    assert again is not None and again.trials == first.order.trials
+    running = Job(again)
+    while (ended := running.advance()) is None:
+        if running._records is not None:
+            assert not gone & {recorder.trial for recorder in running._records.recorders}
+    assert gone <= {own.trial for own in ended if own.state == "CULLED"}
+    assert {own.trial for own in ended} == set(range(7))
 
 
 @pytest.fixture
@@ -316,8 +334,8 @@ WRONG: list[tuple[Keys, str]] = [
      "meta.scheduler_spec.grace: no rung is left: the last is at 0.25 of the training"),
     ({"scheduler_spec": {"name": "halving", "eta": 1}}, "meta.scheduler_spec.eta: must be > 1, not 1"),
     ({"scheduler_spec": {"name": "halvin"}},
-     'meta.scheduler_spec.name: unknown scheduler "halvin"; did you mean "halving"? known: halving, pbt, or '
-     "module:Class"),
+     'meta.scheduler_spec.name: unknown scheduler "halvin"; did you mean "halving"? known: halving, pbt, '
+     "asha, hyperband, median, or module:Class"),
 ]  # fmt: skip
 
 
