@@ -152,3 +152,10 @@ def test_what_ended_is_kept_of_whole_programs(tmp_path: Path) -> None:
     for content in ("", broken.read_text()[:50], "[]", '{"a": 1}', '[{"trial": 0}]', "[1]"):
         broken.write_text(content)
         assert set(read_ended(tmp_path)) == {1}, "what cannot be read has not ended"
+
+
+def test_several_objectives_are_told_together_or_not_at_all() -> None:
+    assert Ended(1, "DONE", score=1.5).told == 1.5
+    assert Ended(1, "DONE", score=1.5, others=[2.0, -1.0]).told == (1.5, 2.0, -1.0)
+    assert Ended(1, "DONE", score=1.5, others=[2.0, None]).told is None, "one of them is no number"
+    assert Ended(1, "FAILED", "too steep").told is None

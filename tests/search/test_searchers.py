@@ -101,7 +101,7 @@ def converse(
 @each_learner
 def test_a_seed_and_what_is_told_decide_all_that_is_asked_for(learner: str) -> None:
     def run(seed: int) -> list[Setting]:
-        found = make(learner, (*RANGES[:2], NET, LAM), total=14 if learner == "gp" else 24, seed=seed)
+        found = make(learner, (*RANGES[:2], NET, LAM), total=11 if learner == "gp" else 24, seed=seed)
         own = {"gamma": 0.5, "lr": 0.1, "net": [8], "lam": 0.9}
         found.tell(0, own, as_told(found, -1.0))
         np.random.seed(seed + 100)  # noqa: NPY002  # others draw from it too
@@ -153,7 +153,7 @@ def test_it_draws_better_settings_than_random_ones(learner: str) -> None:
 
     least = 0.9 if learner == "TwoPointsDE" else 0.7  # differential evolution wants many settings
     assert reached(learner) > least * reached(RANDOM), "nearer to 0"
-    if learner != "nsga2":  # whose objectives have their own modes
+    if learner not in ("nsga2", "gp"):  # whose objectives have their own modes; which takes its time
         assert reached(learner, "min") > least * reached(RANDOM), "where less is better too"
 
 
@@ -261,7 +261,7 @@ OWN = {"gamma": 0.7, "lr": 0.01, "net": [8]}
 @pytest.mark.parametrize("learner", fitted({name: keys for name, keys in LEARNERS.items() if name != "cmaes"}))
 def test_the_result_of_the_spec_s_own_setting_is_used(learner: str) -> None:
     def run(own: Setting | None, score: float | None = 100.0) -> list[Setting]:
-        found = make(learner, (*RANGES[:2], NET), total=12 if learner == "gp" else 32)
+        found = make(learner, (*RANGES[:2], NET), total=11 if learner == "gp" else 32)
         if own is not None:
             found.tell(0, own, None if score is None else as_told(found, score))
         return converse(found)
