@@ -24,6 +24,7 @@ from slmx.record import make_directory, provenance, read_state, write_json, writ
 from slmx.spec.benchmark import Benchmark, Cell
 from slmx.spec.check import check_one
 from slmx.spec.dump import difference, dump, restore
+from slmx.whole import whole, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,8 @@ def run(
     if into is not None:
         return _go_on(into, quiet, graphs, benchmark.cells)
     directory = make_directory(data, benchmark.name)
-    (directory / SECONDS).write_text("algorithm,env,state,seconds\n")
+    with whole(directory / SECONDS) as file:
+        file.write("algorithm,env,state,seconds\n")
     _write_record(directory, benchmark.name, benchmark.cells)
     return _go_on(directory, quiet, graphs)
 
@@ -184,7 +186,7 @@ def _tell(cell: Cell, outcome: Outcome, directory: Path, display: BenchmarkDispl
     row = table.loc[(table["algorithm"] == cell.algorithm) & (table["env"] == cell.env)].iloc[0]
     display.outcome(outcome, row.to_dict())
     if not outcome.earlier:
-        with (directory / SECONDS).open("a", newline="") as file:
+        with writing(directory / SECONDS), (directory / SECONDS).open("a", newline="") as file:
             seconds = (cell.algorithm, cell.env, outcome.state, round(outcome.seconds, 1))
             csv.writer(file, lineterminator="\n").writerow(seconds)
 

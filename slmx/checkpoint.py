@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 from slmx.errors import SlmxError
 from slmx.lazy import torch
 from slmx.session import Program
+from slmx.whole import whole, writing
 
 DIGEST = hashlib.sha256().digest_size
 
@@ -35,14 +36,11 @@ def save(path: Path, program: Program, recording: Recording) -> None:
     """Save a program between two epochs, and its tables; `resume` finds this checkpoint or the one before it."""
     content = io.BytesIO()
     torch.save({"began": program.began, "program": program.state(), "record": recording.state()}, content)
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
+    with whole(path, "wb", sync=True) as file:
         file.write(content.getbuffer())
         file.write(hashlib.sha256(content.getbuffer()).digest())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     _sync(path.parent)
 
 

@@ -301,9 +301,10 @@ def main() -> None:
             sys.exit(app(sys.argv[1:] or ["--help"], "slmx", standalone_mode=False))
     except SlmxError as error:
         print(error, file=sys.stderr)
+        sys.exit(error.code)
     except typer.TyperException as error:  # wrong usage
         print(usage(error), file=sys.stderr)
-    sys.exit(2)
+        sys.exit(2)
 
 
 def usage(error: typer.TyperException) -> str:

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Container, Iterable
 from difflib import SequenceMatcher
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class SlmxError(Exception):
-    """A user's mistake or a missing resource: printed as it stands, without a traceback; exit code 2."""
+    """A user's mistake or a missing resource: printed as it stands, without a traceback.
+
+    `code`: the exit code of the command that meets it.
+    """
+
+    code = 2
+
+
+class WriteError(SlmxError):
+    """A file that cannot be written: it is a failure (code 1) where a disk is full or broken, else a user's mistake."""
+
+    def __init__(self, path: Path | str, error: OSError, hint: str = ""):
+        self.path, self.error, self.hint = path, error, hint
+        self.code = 1 if error.errno in FULL else 2
+        super().__init__(path, error, hint)
+
+    def __str__(self) -> str:
+        reason = self.error.strerror or str(self.error)
+        return f"cannot write {self.path}: {reason}{'; ' + self.hint if self.hint else ''}"
 
 
 class SpecError(SlmxError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
 from slmx.spec.dump import dump
 from slmx.table import written
+from slmx.whole import resumable, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +72,8 @@ def train(
     display = display or Display(quiet)
     directory = make_directory(data, spec.name)
     trial = directory / "trial_0"
-    trial.mkdir()
+    with writing(trial):
+        trial.mkdir()
     fitness = {env.name: standard(env, spaces) for env, spaces in zip(spec.env, program.spaces, strict=True)}
     backends = [spaces.backend for spaces in program.spaces]
     for place in (directory, trial):
@@ -128,7 +131,7 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
     from slmx.analysis.files import read_table
 
     trial, left = directory / "trial_0", checkpoint.place(directory, 0)
-    with owning(directory):
+    with owning(directory), resumable(directory):
         write_state(directory, "train", "RUNNING")
         recorder = checkpoint.resume(left, program, lambda state: Recorder(trial, program.sessions, left=state))
         recorder.open_ports(program)
@@ -144,12 +147,15 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
             complete = True
         except KeyboardInterrupt:
             interrupted = True
+        except WriteError:
+            raise
         except Exception as error:
             recorder.fail_all(f"{type(error).__name__}: {error}")
             raise
         finally:
             if not complete:
-                write_state(directory, "train", "STOPPED")
+                with contextlib.suppress(WriteError):
+                    write_state(directory, "train", "STOPPED")
         display.end(interrupted, graphs)
         recorder.close(program, complete)
         analyze(directory, graphs=graphs)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from slmx.errors import SlmxError
+from slmx.whole import writing
 
 PATIENCE = 30.0  # seconds in which the workers of a killed run come to their end
 
@@ -25,7 +26,7 @@ def owning(directory: Path, held: str = "spec.json") -> Iterator[None]:
     `held`: the file that the lock is on. Waits for workers that a killed run has left; SlmxError where another process
     runs it.
     """
-    with (directory / held).open("a") as own:
+    with _opened(directory / held) as own:
         if not _locked(own):
             raise SlmxError(f"{directory}: another process is running this")
         if (directory / "journal.jsonl").exists():
@@ -35,18 +36,23 @@ def owning(directory: Path, held: str = "spec.json") -> Iterator[None]:
 
 def join(directory: Path) -> IO[str]:
     """Be one of the workers, as long as the file that this returns is open."""
-    workers = (directory / "journal.jsonl").open("a")
+    workers = _opened(directory / "journal.jsonl")
     fcntl.flock(workers, fcntl.LOCK_SH)
     return workers
 
 
 def _wait_for_workers(directory: Path) -> None:
-    with (directory / "journal.jsonl").open("a") as workers:
+    with _opened(directory / "journal.jsonl") as workers:
         until = time.monotonic() + PATIENCE
         while not _locked(workers):
             if time.monotonic() > until:
                 raise SlmxError(f"{directory}: workers of an earlier run are still writing here")
             time.sleep(0.2)
+
+
+def _opened(path: Path) -> IO[str]:
+    with writing(path):
+        return path.open("a")
 
 
 def _locked(file: IO[str]) -> bool:

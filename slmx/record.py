@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import subprocess
 import time
@@ -16,8 +15,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
 from slmx.table import Table
+from slmx.whole import whole, writing
 
 if TYPE_CHECKING:
     from slmx.session import Program, Session
@@ -55,19 +55,14 @@ def make_directory(data: Path, name: str) -> Path:
                 raise
             return directory
     except OSError as error:
-        raise SlmxError(f"cannot write to the data folder {data}: {error.strerror}") from error
+        raise WriteError(f"to the data folder {data}", error) from error
     raise SlmxError(f"cannot find a free name for {name}_{stamp} in {data}")
 
 
 def write_json(path: Path, value: Any, sync: bool = False) -> None:
     """Write a JSON file whole: readers see the old one or the new one. `sync`: wait until the disk has it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
+    with whole(path, sync=sync) as file:
         file.write(json.dumps(value, indent=2) + "\n")
-        if sync:
-            file.flush()
-            os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_state(directory: Path, mode: str, state: str, **facts: Any) -> None:
@@ -160,7 +155,8 @@ class Recorder:
         self, directory: Path, sessions: Sequence[Session], first: int = 0, left: dict[str, Any] | None = None
     ):
         self.directory, self.sessions, self.first = directory, list(sessions), first
-        (directory / "model").mkdir(parents=True, exist_ok=True)
+        with writing(directory):
+            (directory / "model").mkdir(parents=True, exist_ok=True)
         left = left or {}
         fresh = {"state": "RUNNING", "reason": "", "frame": 0}
         self.states: list[dict[str, Any]] = left.get("states") or [
@@ -293,7 +289,7 @@ class Recorder:
 
     def end(self, program: Program, ended: str, reason: str = "") -> None:
         """Likewise, with how sessions ended that did not fail."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         self.flush()
         for m, state in enumerate(self.states):
@@ -301,9 +297,8 @@ class Recorder:
                 continue
             state |= {"state": ended, "reason": reason, "frame": program.frames[0]}
             path = self.directory / "model" / f"session_{state['session']}.safetensors"
-            temporary = path.with_name(f".{path.name}.tmp")
-            save_file(program.model(self.first + m), temporary)
-            temporary.replace(path)
+            with whole(path, "wb") as file:
+                file.write(save(program.model(self.first + m)))
         self._save_states()
 
     def _table(self, name: str, columns: Sequence[str]) -> Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slmx.errors import SlmxError
+from slmx.whole import whole, writing
 
 
 class Table:
@@ -40,22 +41,20 @@ class Table:
 
     def flush(self) -> None:
         if self._waiting:
-            with self.path.open("a", newline="") as file:
+            with writing(self.path), self.path.open("a", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(self._waiting)
             self.lines += len(self._waiting)
             self._waiting = []
 
     def sync(self) -> None:
         """Wait until the disk has what was flushed."""
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             os.fsync(file.fileno())
 
     def _rewrite(self, rows: Iterable[list[Any]]) -> None:
         """Write the whole file anew: a reader sees the old one or the new one."""
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        with temporary.open("w", newline="") as file:
+        with whole(self.path) as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
-        temporary.replace(self.path)
 
     def _widen(self, fresh: list[str]) -> None:
         """Numbers that an algorithm first has later (before its first update it has no loss) become columns."""

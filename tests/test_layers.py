@@ -19,12 +19,13 @@ from slmx.search import SCHEDULERS, SEARCHERS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "slmx"
 
-BASE = {"errors", "lazy"}
+BASE = {"errors", "lazy", "whole"}
 LEARNING = {"algorithm", "net", "memory", "dist", "ops", "member"} | BASE
 # What a part (a module or package of slmx) may import at run time; imports for annotations alone are free.
 MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
+    "whole": {"errors"},
     "metric": set(),
     "ops": BASE,
     "dist": BASE,
@@ -35,10 +36,10 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric"},
-    "record": {"errors", "table"},
+    "record": {"errors", "table", "whole"},
     "watch": {"space", "env"},
     "session": LEARNING | {"spec", "space", "env", "record", "watch"},
-    "analysis": {"record", "errors", "metric"},
+    "analysis": {"record", "errors", "metric", "whole"},
     "table": BASE,
     "lock": BASE,
     "stop": set(),

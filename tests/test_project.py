@@ -128,6 +128,7 @@ SHORTER = {
 }
 
 
+@pytest.mark.timeout(900)
 def test_the_commands_of_the_readme_run_one_after_another(tmp_path: Path) -> None:
     for name in ("bin", "config", "spec"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -136,7 +137,9 @@ def test_the_commands_of_the_readme_run_one_after_another(tmp_path: Path) -> Non
         if more is None:
             continue
         line = f"{command.partition('#')[0].replace(' --peers', '')} {more}"
-        done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+        )
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from slmx.analysis.standards import Standard, read_standards
 from slmx.errors import SlmxError
 from slmx.record import LINEAGE
+from slmx.whole import writing
 
 FAILED = "FAILED"
 
@@ -222,8 +223,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: readers see the old file or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
-        write(temporary)
-        temporary.replace(path)
+        with writing(path):
+            write(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,11 +13,11 @@ from slmx.analysis.analyze import analyze, analyze_validation
 from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import ranked
 from slmx.analysis.validation import NAME
-from slmx.errors import SpecError
+from slmx.errors import SpecError, WriteError
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
 from slmx.record import SPACE, write_json, write_spec, write_state
-from slmx.search import on_tune
+from slmx.search import cluster, on_tune
 from slmx.search.leave import leaving
 from slmx.search.plan import Plan
 from slmx.search.search import Search
@@ -26,6 +27,7 @@ from slmx.search.validate import fresh_spec, validation_plan
 from slmx.spec.dump import dump
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import search_space
+from slmx.whole import resumable, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,14 +115,15 @@ class Experiment:
                 write_spec(directory, dump(spec), self.backends, self.fitness)
                 domains = searcher.space.domains
                 write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
-            with owning(directory):
+            with owning(directory), resumable(directory):
                 write_state(directory, "search", "RUNNING", **facts)
                 try:
                     ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
                     if not ended.interrupted:
                         state = "FAILED" if ended.failed else "DONE"
                 finally:
-                    write_state(directory, "search", state, **facts)
+                    with contextlib.suppress(WriteError):
+                        write_state(directory, "search", state, **facts)
                 return ended
 
     def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
@@ -157,7 +160,8 @@ class Experiment:
         if plan is None:
             self.display.skipped()
             return None, False
-        directory.mkdir(exist_ok=True)
+        with writing(directory):
+            directory.mkdir(exist_ok=True)
         if not (directory / "spec.json").exists():
             write_spec(directory, dump(fresh), self.backends, self.fitness)
         with owning(directory):
@@ -166,7 +170,11 @@ class Experiment:
             return validation, self._train(validation, workers, folder / NAME)
 
     def _train(self, search: Search, workers: int, folder: Path) -> bool:
-        """Train all trials; whether that was interrupted. KeyboardInterrupt where all is to end at once."""
+        """Train all trials; whether that was interrupted.
+
+        KeyboardInterrupt where all is to end at once; SlmxError where a node of a cluster cannot run a program.
+        """
+        cluster.inspect(search.directory)
         interrupted, resources = True, search.spec.meta.resources
         try:
             interrupted = on_tune.run(search, resources, workers, folder, lambda: self.display.progress(search))

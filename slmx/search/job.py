@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx import checkpoint
+from slmx.errors import WriteError
 from slmx.lazy import loading
 from slmx.lock import join
 from slmx.record import Records
 from slmx.search.journal import Ended, read_ended, write_ended
+from slmx.whole import whole
 
 if TYPE_CHECKING:
     from slmx.search.scheduler import Scheduler
@@ -64,7 +66,8 @@ class Job:
     def advance(self) -> list[Ended] | None:
         """Train for a slice. When all trials have ended, how each did, in their order; until then None.
 
-        What breaks the program of a single trial is its end as FAILED, with the reason and `error.txt`.
+        What breaks the program of a single trial is its end as FAILED, with the reason and `error.txt`; but WriteError
+        where nothing can be written, which is no fault of a trial's.
         """
         try:
             if self._rows is None:
@@ -85,6 +88,9 @@ class Job:
                     return None
             self._records.close(self._program, finished=True)
             self._keep([judge(self.run, trial) for trial, _ in self._trials])
+        except WriteError:
+            self._close()
+            raise
         except Exception as error:
             self._break(error)
         self._frames = self.progress["frames"]
@@ -113,11 +119,16 @@ class Job:
 
     def _leave(self) -> None:
         assert self._rows is not None
-        self.over = True
-        self._rows.close()  # type: ignore[attr-defined]  # it is a generator, and closes its environments
+        self._close()
         assert self._records is not None
         if not self._told:  # else whoever was told says how it ends
             self._records.close(self._program, finished=False)
+
+    def _close(self) -> None:
+        """Close the environments: the training ends here."""
+        self.over = True
+        if self._rows is not None:
+            self._rows.close()  # type: ignore[attr-defined]  # it is a generator
         self._rows = None
 
     def _end(self) -> list[Ended]:
@@ -169,7 +180,8 @@ class Job:
         ((trial, _),) = self._trials
         where = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
-        (self.run / f"trial_{trial}" / "error.txt").write_text("".join(traceback.format_exception(error)))
+        with whole(self.run / f"trial_{trial}" / "error.txt") as file:
+            file.write("".join(traceback.format_exception(error)))
         if self._records is not None:
             self._records.fail_all(reason)
         self._keep([Ended(trial, "FAILED", reason)])

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slmx.errors import SlmxError
 from slmx.record import write_json
 from slmx.search.base import Score
+from slmx.whole import writing
 
 NAME = "journal.jsonl"
 ENDED = "ended"
@@ -44,7 +44,8 @@ def write_ended(run: Path, ended: Iterable[Ended]) -> None:
     """Keep how trials ended that were trained together: of all of them, or of none."""
     ended = sorted(ended, key=lambda own: own.trial)
     path = run / ENDED / f"program_{ended[0].trial}.json"
-    path.parent.mkdir(exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(exist_ok=True)
     write_json(path, [asdict(own) for own in ended], sync=True)
 
 
@@ -82,8 +83,5 @@ class Journal:
         self._append({"event": "ended", **asdict(ended)})
 
     def _append(self, line: dict[str, Any]) -> None:
-        try:
-            with self.path.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise SlmxError(f"cannot write {self.path}: {error.strerror}") from error
+        with writing(self.path), self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")

@@ -6,8 +6,9 @@ worth keeping is in the run's directory.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,7 @@ from ray.exceptions import RayError
 from ray.tune.search import Searcher
 
 from slmx import stop
-from slmx.errors import SpecError
-from slmx.search import cluster
+from slmx.errors import FULL, SpecError, WriteError
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
 from slmx.search.scheduler import scheduler_of
@@ -44,7 +44,11 @@ class Worker(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        ended = self.job.advance()
+        try:
+            ended = self.job.advance()
+        except WriteError as error:
+            unwritten = str(error.path), *error.error.args[:2]
+            return {"done": True, "ended": [], "unwritten": unwritten, **self.job.progress}
         return {"done": ended is not None, "ended": [asdict(own) for own in ended or ()], **self.job.progress}
 
     def cleanup(self) -> None:
@@ -62,27 +66,37 @@ class Programs(Searcher):
         return True  # what is searched is not Tune's concern
 
     def suggest(self, trial_id: str) -> Any:
-        order = None if self.interrupt.asked else self.search.order(trial_id)
-        self.show()
+        order = None
+        with self.interrupt.minding():
+            order = None if self.interrupt.asked else self.search.order(trial_id)
+            self.show()
         if order is not None:
             return asdict(order)
         return None if self.search.running else Searcher.FINISHED  # None: to be asked again later
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        if trial_id in self.search.running:
-            self.search.hear(trial_id, result)
-        self.show()
+        with self.interrupt.minding():
+            if trial_id in self.search.running:
+                self.search.hear(trial_id, result)
+            self.show()
 
     def on_trial_complete(self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False) -> None:
-        if trial_id in self.search.running and not error:  # else it was stopped, or Lives hears why
-            self.interrupt.begun.discard(trial_id)
-            if result:
-                self.search.hear(trial_id, result)
-            if result and result["ended"]:
-                self.search.end(trial_id, [Ended(**own) for own in result["ended"]], result["frames"])
-            elif not self.interrupt.asked:
-                self.search.dismiss(trial_id)
-        self.show()
+        with self.interrupt.minding():
+            if trial_id in self.search.running and not error:  # else it was stopped, or Lives hears why
+                self._complete(trial_id, result)
+            self.show()
+
+    def _complete(self, program: str, result: Mapping[str, Any] | None) -> None:
+        self.interrupt.begun.discard(program)
+        if result:
+            self.search.hear(program, result)
+        if result and "unwritten" in result:
+            path, *reason = result["unwritten"]
+            raise WriteError(path, OSError(*reason))
+        if result and result["ended"]:
+            self.search.end(program, [Ended(**own) for own in result["ended"]], result["frames"])
+        elif not self.interrupt.asked:
+            self.search.dismiss(program)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing of the search is kept by Tune."""
@@ -107,7 +121,8 @@ class Lives(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.interrupt.begun.discard(trial.trial_id)
         if not self.interrupt.asked:  # else whoever asked may have told the worker too
-            self.search.lose(trial.trial_id, reason_of(Path(trial.error_file).read_text()))
+            with self.interrupt.minding():
+                self.search.lose(trial.trial_id, reason_of(Path(trial.error_file).read_text()))
 
 
 class Interrupt(tune.Stopper):
@@ -115,6 +130,7 @@ class Interrupt(tune.Stopper):
 
     def __init__(self, search: Search) -> None:
         self.search, self.asked = search, False
+        self.error: Exception | None = None
         self.begun: set[str] = set()
         """Programs that have a worker, or had one when they came to rest."""
 
@@ -125,6 +141,14 @@ class Interrupt(tune.Stopper):
         """Whether Tune may end, which then waits for no program longer than five seconds."""
         working = (program in self.begun and not own.rests for program, own in self.search.running.items())
         return self.asked and not any(working)
+
+    @contextlib.contextmanager
+    def minding(self) -> Iterator[None]:
+        """What breaks meanwhile ends the search: Tune would take it for the failure of a program."""
+        try:
+            yield
+        except Exception as error:
+            self.asked, self.error = True, self.error or error
 
     def hear(self) -> None:
         if self.asked:
@@ -160,11 +184,7 @@ def workers(resources: ResourceSpec) -> int:
 
 
 def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, show: Callable[[], None]) -> bool:
-    """Run a search to its end; whether it was interrupted. `show` is called whenever something is heard.
-
-    SlmxError where a node of a cluster cannot run a program.
-    """
-    cluster.inspect(search.directory)
+    """Run a search to its end; whether it was interrupted. `show` is called whenever something is heard."""
     interrupt = Interrupt(search)
     try:
         with stop.heard(interrupt.hear):
@@ -173,6 +193,10 @@ def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, sho
                 try:
                     tuner.fit()
                     break
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise
+                    raise WriteError(error.filename or folder, error) from error
                 except RuntimeError as error:
                     # Where Ray itself ends a worker, for the sake of its node's memory, Tune ends all programs.
                     if not isinstance(error.__cause__, RayError):
@@ -181,6 +205,8 @@ def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, sho
                         search.lose(program, "its node had no memory left")
     finally:
         search.stop()
+    if interrupt.error:
+        raise interrupt.error
     return interrupt.asked
 
 

@@ -18,6 +18,7 @@ from slmx.search.journal import Ended, Journal, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
 from slmx.search.scheduler import scheduler_of
 from slmx.spec.dump import dump, value_at
+from slmx.whole import writing
 
 if TYPE_CHECKING:
     from slmx.spec.model import Spec
@@ -255,7 +256,8 @@ class Search:
             if json.loads(path.read_text()) != json.loads(json.dumps(setting)):
                 raise SlmxError(f"{path}: asked again, the searcher gives another setting; its version may be another")
             return raw
-        directory.mkdir(exist_ok=True)
+        with writing(directory):
+            directory.mkdir(exist_ok=True)
         write_spec(directory, raw, self.backends, self.fitness)
         write_json(path, setting)
         self.journal.asked(trial.number, setting)

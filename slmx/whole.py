@@ -1,0 +1,50 @@
+"""Writing files: whole or not at all, and what is said where it cannot be done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from slmx.errors import WriteError
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """WriteError where what is written meanwhile, at this path, cannot be."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error) from error
+
+
+@contextlib.contextmanager
+def resumable(run: Path) -> Iterator[None]:
+    """Say how to go on with a run that ends because something cannot be written."""
+    try:
+        yield
+    except WriteError as error:
+        raise WriteError(error.path, error.error, f"once that is mended, go on with: slmx resume {run}") from error
+
+
+@contextlib.contextmanager
+def whole(path: Path, mode: str = "w", sync: bool = False) -> Iterator[IO[Any]]:
+    """A file that takes the place of the one at `path` at the end: a reader sees the old one or the new one.
+
+    `mode`: "w" for text, whose line ends stay as they are, or "wb". `sync`: wait until the disk has it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with writing(path):
+            with temporary.open(mode, newline=None if "b" in mode else "") as file:
+                yield file
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
