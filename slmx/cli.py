@@ -40,6 +40,9 @@ Data = Annotated[
 Address = Annotated[
     str | None, typer.Option("--address", metavar="HOST:PORT", help="the Ray cluster of a search (meta.ray_address)")
 ]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="write event files for TensorBoard, in the run's directory")
+]
 Run = Annotated[
     Path | None,
     typer.Argument(metavar="[DATA_DIR]", help="the directory of a run or a trial; by default the newest run"),
@@ -82,6 +85,7 @@ def run(
     seed: Seed = None,
     render: Render = None,
     video: Video = None,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Train a spec, look at it briefly (dev), search its hyperparameters, sweep a benchmark, or enjoy a trained model.
 
@@ -92,6 +96,12 @@ def run(
         if name or source is None:
             named = f", without a spec's name ({name})" if name else ""
             raise SlmxError(f"enjoy plays what a run left: give its directory{named}")
+        options = {
+            "--data": data, "-s": variables, "--set": settings, "--address": address, "--into": into,
+            "--tensorboard": tensorboard or None, "--no-graphs": None if graphs else True,
+        }  # fmt: skip
+        if useless := [option for option, value in options.items() if value is not None]:
+            raise SlmxError(f"{', '.join(useless)}: not for mode enjoy")
         play(source, episodes, session, seed, render, video, quiet)
         return
     given = {"--episodes": episodes, "--session": session, "--seed": seed, "--render": render, "--video": video}
@@ -106,7 +116,7 @@ def run(
             raise SlmxError(f"--address: only searches run on a cluster, not {mode}")
         filled[1]["meta.ray_address"] = address
     try:
-        leave(run_file(source, name, mode, *filled, data, quiet, graphs, into))
+        leave(run_file(source, name, mode, *filled, data, quiet, graphs, into, tensorboard))
     except UnknownName as error:
         if mode is None:  # the one word may have been meant for a mode
             raise SlmxError(f"{error}; modes: {', '.join(MODES)}") from error
@@ -135,12 +145,13 @@ def resume(
     address: Address = None,
     quiet: Quiet = False,
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw graphs at the end")] = True,
+    tensorboard: Tensorboard = False,
 ) -> None:
     """Go on with a run that was killed or stopped, from its last checkpoint, as if it had not been."""
     from slmx.dispatch import resume as go_on
 
     directory = directory or newest_run(data, quiet)
-    ended = go_on(directory, quiet, graphs, address)
+    ended = go_on(directory, quiet, graphs, address, tensorboard)
     if ended is None:
         if not quiet:
             print(f"{directory}: this run came to its end; there is nothing to resume")
@@ -208,12 +219,13 @@ def analyze(
     data: Runs = Path("data"),
     graphs: Annotated[bool, typer.Option("--graphs/--no-graphs", help="draw the graphs again")] = True,
     speed: Annotated[bool, typer.Option("--speed", help="draw frames per second as well")] = False,
+    tensorboard: Tensorboard = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a run's tables and graphs again, from its files."""
     from slmx.dispatch import analyze as make
 
-    make(directory or newest_run(data, quiet), graphs, speed, quiet)
+    make(directory or newest_run(data, quiet), graphs, speed, tensorboard, quiet)
 
 
 def leave(ended: Ended) -> None:

@@ -14,6 +14,8 @@ from slmx.spec.benchmark import check_benchmark, check_benchmarks, is_benchmark
 from slmx.spec.check import check_file, check_one
 from slmx.spec.load import read
 
+EVENTS_LATER = "slmx analyze DATA_DIR --tensorboard writes those of any run that is there"
+
 
 class Ended(Protocol):
     """How a run ended, of whatever kind."""
@@ -26,7 +28,7 @@ class Ended(Protocol):
 
 def run_file(
     file: Path | None, name: str | None, mode: str | None, variables: Mapping[str, Any], settings: Mapping[str, Any],
-    data: Path | None, quiet: bool, graphs: bool, into: Path | None,
+    data: Path | None, quiet: bool, graphs: bool, into: Path | None, tensorboard: bool = False,
 ) -> Ended:  # fmt: skip
     """Run what a file holds: a spec or a benchmark of it, by `name` where it has several, or the whole of a schedule.
 
@@ -38,6 +40,8 @@ def run_file(
     kind = "schedule" if schedule.is_schedule(raw) else "benchmark" if is_benchmark(raw) else "spec"
     if into and kind != "benchmark":
         raise SlmxError(f"--into adds to an earlier benchmark, and {file} holds a {kind}")
+    if tensorboard and (kind != "spec" or mode == "benchmark"):
+        raise SlmxError(f"--tensorboard: for one run; {EVENTS_LATER}")
     if kind == "schedule":
         if name or mode or variables:
             given = " ".join([*filter(None, (name, mode)), *(f"-s {key}" for key in variables)])
@@ -56,7 +60,7 @@ def run_file(
         spec = check_one(file, name, variables, settings)  # which asks the environments what they are
 
     run = {"train": lab.train, "dev": lab.dev, "search": lab.search}[mode or "train"]
-    return run(spec, folder_of(data, [spec]), quiet, graphs)
+    return run(spec, folder_of(data, [spec]), quiet, graphs, tensorboard=tensorboard)
 
 
 def checked(file: Path, variables: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
@@ -71,7 +75,9 @@ def checked(file: Path, variables: Mapping[str, Any], settings: Mapping[str, Any
     return counted(len(check_file(file, None, variables, settings)), "spec")
 
 
-def resume(directory: Path, quiet: bool, graphs: bool, address: str | None = None) -> Ended | None:
+def resume(
+    directory: Path, quiet: bool, graphs: bool, address: str | None = None, tensorboard: bool = False
+) -> Ended | None:
     """Go on with a run of any kind; None where it came to its end. `address`: of another Ray cluster for a search."""
     from slmx.analysis.benchmark import is_benchmark_run
 
@@ -80,16 +86,19 @@ def resume(directory: Path, quiet: bool, graphs: bool, address: str | None = Non
 
         if address is not None:
             raise SlmxError("--address: only for a search; resume that of a cell by its own directory")
+        if tensorboard:
+            raise SlmxError(f"--tensorboard: for one run; {EVENTS_LATER}")
         return benchmark.resume(directory, quiet, graphs)
     from slmx import lab
 
-    return lab.resume(directory, quiet, graphs, address=address)
+    return lab.resume(directory, quiet, graphs, address=address, tensorboard=tensorboard)
 
 
-def analyze(directory: Path, graphs: bool, speed: bool, quiet: bool) -> None:
+def analyze(directory: Path, graphs: bool, speed: bool, tensorboard: bool, quiet: bool) -> None:
     """Make the tables and graphs of a run of any kind again, and show the table."""
     from slmx.analysis.analyze import analyze
     from slmx.analysis.benchmark import analyze_benchmark, is_benchmark_run
+    from slmx.analysis.events import write_events
 
     if not is_benchmark_run(directory):
         table = analyze(directory, graphs, speed)
@@ -100,9 +109,13 @@ def analyze(directory: Path, graphs: bool, speed: bool, quiet: bool) -> None:
             print_validation(directory)
             if graphs and "objective" in table:
                 print_drawn(directory, table)
+        if tensorboard:
+            events = write_events(directory)
+            if not quiet:
+                print(f"events: tensorboard --logdir {events}")
         return
-    if speed:
-        raise SlmxError(f"--speed: only for one run; those of this benchmark lie in {directory}/...")
+    if wrong := "--speed" if speed else "--tensorboard" if tensorboard else "":
+        raise SlmxError(f"{wrong}: only for one run; those of this benchmark lie in {directory}/...")
     table = analyze_benchmark(directory, graphs)
     if not quiet:
         from slmx.benchmark import print_cells

@@ -59,10 +59,12 @@ def train(
     graphs: bool = True,
     check: bool = False,
     display: Display | None = None,
+    tensorboard: bool = False,
 ) -> Run:
     """Train all sessions of one trial as one program; write tables, models and graphs under `data`.
 
-    `check` looks at every update for numbers that are not finite. Ctrl-C ends the training and keeps what there is.
+    `check` looks at every update for numbers that are not finite; `tensorboard` writes event files as well. Ctrl-C ends
+    the training and keeps what there is.
     """
     from slmx.display import Display
     from slmx.session import Program
@@ -78,7 +80,7 @@ def train(
     backends = [spaces.backend for spaces in program.spaces]
     for place in (directory, trial):
         write_spec(place, dump(spec), backends, fitness)
-    return _train(directory, program, display, graphs, check)
+    return _train(directory, program, display, graphs, check, tensorboard)
 
 
 def resume(
@@ -87,10 +89,12 @@ def resume(
     graphs: bool = True,
     display: Display | None = None,
     address: str | None = None,
+    tensorboard: bool = False,
 ) -> Run | SearchRun | None:
     """Go on with a run that was killed or stopped, as if it had not been; None where it had come to its end.
 
-    `display` shows a training; `address`: of another Ray cluster for a search. SlmxError where the directory is not of
+    `display` shows a training; `address`: of another Ray cluster for a search; `tensorboard`: write its event files,
+    as is done anyway where the run had them. SlmxError where the directory is not of
     a run, or the run is under way.
     """
     from slmx.analysis.files import read_record
@@ -114,8 +118,8 @@ def resume(
         here, there = ", ".join(backends), ", ".join(record["backend"])
         raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
     if mode == "search":
-        return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs)
-    return _train(directory, Program(_sessions(spec)), display or Display(quiet), graphs, check=False)
+        return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs, tensorboard)
+    return _train(directory, Program(_sessions(spec)), display or Display(quiet), graphs, False, tensorboard)
 
 
 def _sessions(spec: Spec) -> list[Session]:
@@ -124,14 +128,15 @@ def _sessions(spec: Spec) -> list[Session]:
     return [Session(spec, 0, index) for index in range(spec.meta.max_session)]
 
 
-def _train(directory: Path, program: Program, display: Display, graphs: bool, check: bool) -> Run:
+def _train(directory: Path, program: Program, display: Display, graphs: bool, check: bool, tensorboard: bool) -> Run:
     """Train to the end from where a checkpoint left off, if there is one."""
     from slmx import checkpoint
     from slmx.analysis.analyze import analyze
+    from slmx.analysis.events import following
     from slmx.analysis.files import read_table
 
     trial, left = directory / "trial_0", checkpoint.place(directory, 0)
-    with owning(directory), resumable(directory):
+    with owning(directory), resumable(directory), following(directory, tensorboard):
         write_state(directory, "train", "RUNNING")
         recorder = checkpoint.resume(left, program, lambda state: Recorder(trial, program.sessions, left=state))
         recorder.open_ports(program)
@@ -168,19 +173,31 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
 
 
 def search(
-    spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, display: SearchDisplay | None = None
+    spec: Spec,
+    data: Path,
+    quiet: bool = False,
+    graphs: bool = True,
+    display: SearchDisplay | None = None,
+    tensorboard: bool = False,
 ) -> SearchRun:
     """Try settings of a spec's search block on Ray; write tables, models, the journal and the best spec under `data`.
 
-    The best of them are then validated on fresh seeds. Ctrl-C ends the search and keeps what there is.
+    The best of them are then validated on fresh seeds. Ctrl-C ends the search and keeps what there is. `tensorboard`:
+    write event files as well.
     """
     from slmx.search.display import SearchDisplay
 
-    return _search(spec, lambda: make_directory(data, spec.name), {}, display or SearchDisplay(quiet), graphs)
+    display = display or SearchDisplay(quiet)
+    return _search(spec, lambda: make_directory(data, spec.name), {}, display, graphs, tensorboard)
 
 
 def _search(
-    spec: Spec, place: Callable[[], Path], facts: dict[str, Any], display: SearchDisplay, graphs: bool
+    spec: Spec,
+    place: Callable[[], Path],
+    facts: dict[str, Any],
+    display: SearchDisplay,
+    graphs: bool,
+    tensorboard: bool,
 ) -> SearchRun:
     """Search in the directory that `place` makes or names; `facts`: what run.json says there of an earlier process."""
     with loading():
@@ -190,7 +207,7 @@ def _search(
     searcher, spaces = searcher_of(spec), [describe(env) for env in spec.env]
     fitness = {env.name: standard(env, own) for env, own in zip(spec.env, spaces, strict=True)}
     backends = [own.backend for own in spaces]
-    return Experiment(spec, searcher, backends, fitness, display, graphs).run(place, facts)
+    return Experiment(spec, searcher, backends, fitness, display, graphs, tensorboard).run(place, facts)
 
 
 def brief(spec: Spec) -> Spec:
@@ -200,11 +217,13 @@ def brief(spec: Spec) -> Spec:
     return spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
 
 
-def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True) -> Run:
+def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, tensorboard: bool = False) -> Run:
     """A short look at one session: a few thousand frames, every table row shown, every update checked."""
     from slmx.display import Display
 
-    run = train(brief(spec), data, quiet, graphs, check=True, display=Display(quiet, verbose=True))
+    run = train(
+        brief(spec), data, quiet, graphs, check=True, display=Display(quiet, verbose=True), tensorboard=tensorboard
+    )
     if has_screen() and not run.failed:
         enjoy(run.directory, episodes=1, render="human")
     return run

@@ -281,6 +281,10 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
         ["enjoy"],
         "spec.json: no trained model here; expected the directory of a run, data/NAME_TIME, or of its trial",
     ),
+    "enjoy with what a training takes": (
+        ["enjoy", "--set", "meta.seed=1", "--tensorboard"],
+        "--set, --tensorboard: not for mode enjoy",
+    ),
     "options of another mode": (
         ["ppo_a", "train", "--episodes", "3", "--video", "x.mp4"],
         "--episodes, --video: only for mode enjoy, not train",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx.analysis.analyze import analyze, analyze_validation
+from slmx.analysis.events import following
 from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import ranked
 from slmx.analysis.validation import NAME
@@ -91,6 +92,7 @@ class Experiment:
     fitness: dict[str, Any]
     display: SearchDisplay
     graphs: bool
+    tensorboard: bool = False
     fresh: Spec | None = field(init=False)
     """The spec with the seeds of the validation, if there is to be one."""
 
@@ -115,7 +117,7 @@ class Experiment:
                 write_spec(directory, dump(spec), self.backends, self.fitness)
                 domains = searcher.space.domains
                 write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
-            with owning(directory), resumable(directory):
+            with owning(directory), resumable(directory), following(directory, self.tensorboard):
                 write_state(directory, "search", "RUNNING", **facts)
                 try:
                     ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
