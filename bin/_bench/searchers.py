@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ from slmx.search.journal import Ended
 from slmx.search.plan import Plan
 from slmx.search.search import Search
 from slmx.spec.build import build
+from slmx.spec.model import Spec
 
 PENDING = 8  # settings of a program
 BAR = 0.01
@@ -44,12 +47,9 @@ class Together:
     owners: dict[str, Search] = field(default_factory=dict)
 
     @property
-    def plan(self) -> Together:
-        return self
-
-    @property
-    def exhausted(self) -> bool:
-        return all(search.plan.exhausted for search in self.searches)
+    def spec(self) -> Spec:
+        """Of any of them: they differ in who searches alone."""
+        return self.searches[0].spec
 
     @property
     def running(self) -> dict[str, Any]:
@@ -64,6 +64,9 @@ class Together:
 
     def hear(self, program: str, progress: Mapping[str, Any]) -> None:
         self.owners[program].hear(program, progress)
+
+    def wake(self, program: str) -> None:
+        self.owners[program].wake(program)
 
     def end(self, program: str, ended: list[Ended], frames: int) -> None:
         self.owners[program].end(program, ended, frames)
@@ -102,7 +105,8 @@ def bench_searchers(names: list[str], settings: int, repeats: int, quick: bool) 
 
 def find(names: list[str], settings: int, repeats: int) -> dict[str, list[float]]:
     """The true returns of what each searcher found best, one for each repeat."""
-    with tempfile.TemporaryDirectory(prefix="slmx") as data, start.local_ray() as folder:
+    silent = contextlib.redirect_stdout(io.StringIO())  # Tune prints what it is about to do
+    with tempfile.TemporaryDirectory(prefix="slmx") as data, silent, start.local_ray() as folder:
         workers = on_tune.workers(spec_of("random", settings, 0).meta.resources)
         searches = {
             (name, seed): search_of(name, settings, seed, Path(data), workers)
