@@ -22,6 +22,7 @@ from slmx import stop
 from slmx.errors import FULL, SpecError, WriteError
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
+from slmx.search.node import NodeError, watched
 from slmx.search.scheduler import scheduler_of
 from slmx.search.tune_schedulers import TuneScheduler
 
@@ -131,6 +132,7 @@ class Interrupt(tune.Stopper):
     def __init__(self, search: Search) -> None:
         self.search, self.asked = search, False
         self.error: Exception | None = None
+        self.alone = False  # whether there is no Ray any more
         self.begun: set[str] = set()
         """Programs that have a worker, or had one when they came to rest."""
 
@@ -140,7 +142,7 @@ class Interrupt(tune.Stopper):
     def stop_all(self) -> bool:
         """Whether Tune may end, which then waits for no program longer than five seconds."""
         working = (program in self.begun and not own.rests for program, own in self.search.running.items())
-        return self.asked and not any(working)
+        return self.alone or (self.asked and not any(working))
 
     @contextlib.contextmanager
     def minding(self) -> Iterator[None]:
@@ -149,6 +151,11 @@ class Interrupt(tune.Stopper):
             yield
         except Exception as error:
             self.asked, self.error = True, self.error or error
+
+    def abandon(self) -> None:
+        """There is no Ray any more to run programs."""
+        self.error = self.error or NodeError(self.search.directory)
+        self.asked = self.alone = True
 
     def hear(self) -> None:
         if self.asked:
@@ -187,7 +194,7 @@ def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, sho
     """Run a search to its end; whether it was interrupted. `show` is called whenever something is heard."""
     interrupt = Interrupt(search)
     try:
-        with stop.heard(interrupt.hear):
+        with stop.heard(interrupt.hear), watched(interrupt.abandon):
             for attempt in itertools.count():
                 tuner = _tuner(search, resources, at_once, folder / str(attempt), interrupt, show)
                 try:

@@ -5,7 +5,8 @@ of its standard input, whose other end its parent holds: that comes with the par
 It needs nothing but Python, so it is started in no time and is small; it lies in a session of its own, so that what
 ends its parent leaves it alone.
 
-Ray's processes are known by a mark in their environment, which they inherit from one another and nobody else has.
+Ray's processes are known by a mark in their environment, which they inherit from one another and nobody else has, and
+workers that lost it by their open files.
 """
 
 from __future__ import annotations
@@ -73,11 +74,16 @@ def end(folder: str) -> None:
 
 
 def _belongs(pid: int, folder: str) -> bool:
+    place = Path(f"/proc/{pid}")
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        if f"{MARK}={folder}".encode() in (place / "environ").read_bytes().split(b"\0"):
+            return True
+        # A worker writes its name over the beginning of its environment; but its output goes to the folder.
+        if not (place / "cmdline").read_bytes().startswith(b"ray::"):
+            return False
+        return any(os.readlink(file).startswith(f"{folder}/") for file in (place / "fd").iterdir())  # noqa: PTH115
     except OSError:  # it ended, or is another user's
         return False
-    return f"{MARK}={folder}".encode() in environment.split(b"\0")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,36 @@ def test_the_reaper_ends_what_a_killed_driver_left_and_nothing_else(tmp_path: Pa
         driver.stdout.close()
 
 
+WORKER = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+log = open(sys.argv[1] + "/worker.out", "w")
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_worker_whose_environment_is_written_over_is_known_by_its_output(tmp_path: Path) -> None:
+    """As setproctitle does, by which Ray's workers name themselves."""
+    folder, environment = tmp_path / "folder", {"PATH": os.environ["PATH"]}
+    (folder / "else").mkdir(parents=True)
+    names = [("ray::Worker", folder), ("python", folder), ("ray::Worker", folder / "else"), ("ray::Worker", tmp_path)]
+    running = [
+        subprocess.Popen(
+            [name, "-c", WORKER, place], executable=sys.executable, env=environment, stdout=subprocess.PIPE
+        )
+        for name, place in names
+    ]
+    try:
+        for process in running:
+            assert process.stdout is not None and process.stdout.readline()
+        assert sorted(reaper.marked(str(folder))) == sorted([running[0].pid, running[2].pid])
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
 def long_search(place: Path) -> tuple[object, ...]:
     """A search that does not end by itself, as arguments."""
     raw = raw_of(

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,20 +14,21 @@ import pandas as pd
 import pytest
 
 from slmx.record import read_state
+from slmx.search import reaper
 from tests.processes import Command, running
 from tests.search.specs import Keys, raw_of
 
 SPACE: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99], "agent.net": {"hid_layers__choice": [[8], [16]]}}
-KILLS = 10
+VICTIMS = ["driver"] * 3 + ["worker"] * 4 + ["node"] * 3
 PATIENCE = 15  # seconds in which nothing may be left of a search that was killed
 
 
 def raw(searcher: str) -> Keys:
     meta = {
-        "max_trial": 7, "checkpoint_frequency": 2000, "log_frequency": 400, "max_member": 4,
+        "max_trial": 7, "checkpoint_frequency": 4000, "log_frequency": 1000, "max_member": 4,
         "search_spec": {"name": searcher},
     }  # fmt: skip
-    return raw_of(SPACE, {"max_frame": 40_000}, meta)
+    return raw_of(SPACE, {"max_frame": 120_000}, meta)
 
 
 def of_kind(command: Command, kind: str) -> list[int]:
@@ -37,13 +37,20 @@ def of_kind(command: Command, kind: str) -> list[int]:
         return [command.process.pid]
     wanted = {"worker": b"ray::Worker", "node": b"raylet/raylet"}[kind]
     found = []
-    for pid in command.alive():
+    for pid in processes(command):
         try:
             if wanted in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
         except OSError:
             continue
     return found
+
+
+def processes(command: Command) -> set[int]:
+    """All of a search; workers write over the environment by which the others are known."""
+    known = command.alive()
+    folders = {own[reaper.MARK] for own in known.values() if reaper.MARK in own}
+    return known.keys() | {pid for folder in folders for pid in reaper.marked(folder)}
 
 
 def trained(data: Path) -> int:
@@ -65,29 +72,24 @@ def test_killed_at_random_moments_and_resumed_it_leaves_the_same(searcher: str, 
     begin = ("run", file, "search", "--quiet", "--no-graphs", "--data")
     with running(*begin, tmp_path / "whole") as command:
         assert command.end(300) == (0, "", "")
-    luck, kills, data = random.Random(searcher), Counter[str](), tmp_path / "killed"
+    luck, data = random.Random(searcher), tmp_path / "killed"
     with ExitStack() as stack:
         command = stack.enter_context(running(*begin, data))
-        while kills.total() < KILLS:
+        for kind in luck.sample(VICTIMS, len(VICTIMS)):
             before = trained(data)
             command.wait_for(lambda before=before: trained(data) > before)
             time.sleep(luck.uniform(0, 2))
-            kind = luck.choice(["driver", "worker", "node"])
-            victims = of_kind(command, kind)
-            if not victims:
-                continue
-            os.kill(luck.choice(victims), signal.SIGKILL)
-            kills[kind] += 1
+            command.wait_for(lambda kind=kind, own=command: bool(of_kind(own, kind)))
+            os.kill(luck.choice(of_kind(command, kind)), signal.SIGKILL)
             if kind == "worker":
                 continue
             until = time.monotonic() + PATIENCE
-            while survivors := command.alive():
+            while survivors := processes(command):
                 assert time.monotonic() < until, (kind, survivors)
                 time.sleep(0.1)
             (run,) = data.iterdir()
             command = stack.enter_context(running("resume", run, "--quiet", "--no-graphs"))
         assert command.end(300) == (0, "", "")
-    assert len(kills) == 3, kills
     (run,), (whole,) = data.iterdir(), (tmp_path / "whole").iterdir()
     assert read_state(run) == ("search", "DONE")
     assert left(run) == left(whole)
