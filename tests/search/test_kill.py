@@ -79,8 +79,9 @@ def test_killed_at_random_moments_and_resumed_it_leaves_the_same(searcher: str, 
             before = trained(data)
             command.wait_for(lambda before=before: trained(data) > before)
             time.sleep(luck.uniform(0, 2))
-            command.wait_for(lambda kind=kind, own=command: bool(of_kind(own, kind)))
-            os.kill(luck.choice(of_kind(command, kind)), signal.SIGKILL)
+            while not (victims := of_kind(command, kind)):
+                time.sleep(0.1)
+            os.kill(luck.choice(victims), signal.SIGKILL)
             if kind == "worker":
                 continue
             until = time.monotonic() + PATIENCE
