@@ -44,8 +44,12 @@ Tensorboard = Annotated[
     bool, typer.Option("--tensorboard", help="write event files for TensorBoard, in the run's directory")
 ]
 Run = Annotated[
-    Path | None,
-    typer.Argument(metavar="[DATA_DIR]", help="the directory of a run or a trial; by default the newest run"),
+    str | None,
+    typer.Argument(
+        metavar="[DATA_DIR]",
+        help="the directory of a run or a trial, or the URI of a run, which is copied to --data; "
+        "by default the newest run",
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--data", metavar="DIR", help="where the newest run is looked for")]
 Episodes = Annotated[int | None, typer.Option("--episodes", "-n", min=1, help="greedy episodes to play")]
@@ -135,7 +139,7 @@ def enjoy(
     quiet: Quiet = False,
 ) -> None:
     """Play a trained model greedily and print its returns."""
-    play(directory or newest_run(data, quiet, benchmarks=False), episodes, session, seed, render, video, quiet)
+    play(find_run(directory, data, quiet, benchmarks=False), episodes, session, seed, render, video, quiet)
 
 
 @app.command()
@@ -150,11 +154,11 @@ def resume(
     """Go on with a run that was killed or stopped, from its last checkpoint, as if it had not been."""
     from slmx.dispatch import resume as go_on
 
-    directory = directory or newest_run(data, quiet)
-    ended = go_on(directory, quiet, graphs, address, tensorboard)
+    place = find_run(directory, data, quiet)
+    ended = go_on(place, quiet, graphs, address, tensorboard)
     if ended is None:
         if not quiet:
-            print(f"{directory}: this run came to its end; there is nothing to resume")
+            print(f"{place}: this run came to its end; there is nothing to resume")
         return
     leave(ended)
 
@@ -225,7 +229,7 @@ def analyze(
     """Make a run's tables and graphs again, from its files."""
     from slmx.dispatch import analyze as make
 
-    make(directory or newest_run(data, quiet), graphs, speed, tensorboard, quiet)
+    make(find_run(directory, data, quiet), graphs, speed, tensorboard, quiet)
 
 
 def leave(ended: Ended) -> None:
@@ -236,11 +240,14 @@ def leave(ended: Ended) -> None:
         raise typer.Exit(1)
 
 
-def newest_run(data: Path, quiet: bool, benchmarks: bool = True) -> Path:
-    """The newest run or benchmark in a data folder, which is also said."""
+def find_run(named: str | None, data: Path, quiet: bool, benchmarks: bool = True) -> Path:
+    """The directory that is named; that of a URI after it was copied; or the newest run or benchmark, which is said."""
     from slmx.analysis.files import newest
+    from slmx.storage import fetch, is_uri
 
-    directory = newest(data, benchmarks)
+    if named is not None and not is_uri(named):
+        return Path(named)
+    directory = newest(data, benchmarks) if named is None else fetch(named, data)
     if not quiet:
         print(directory)
     return directory

@@ -18,6 +18,7 @@ from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
 from slmx.spec.dump import dump
+from slmx.storage import mirrored, store_of
 from slmx.table import written
 from slmx.whole import resumable, writing
 
@@ -72,7 +73,7 @@ def train(
     with loading():
         program = Program(_sessions(spec))
     display = display or Display(quiet)
-    directory = make_directory(data, spec.name)
+    directory = make_directory(data, spec.name, spec.meta.storage)
     trial = directory / "trial_0"
     with writing(trial):
         trial.mkdir()
@@ -136,7 +137,12 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
     from slmx.analysis.files import read_table
 
     trial, left = directory / "trial_0", checkpoint.place(directory, 0)
-    with owning(directory), resumable(directory), following(directory, tensorboard):
+    with (
+        mirrored(store_of(program.spec.meta.storage, directory)),
+        owning(directory),
+        resumable(directory),
+        following(directory, tensorboard),
+    ):
         write_state(directory, "train", "RUNNING")
         recorder = checkpoint.resume(left, program, lambda state: Recorder(trial, program.sessions, left=state))
         recorder.open_ports(program)
@@ -188,7 +194,7 @@ def search(
     from slmx.search.display import SearchDisplay
 
     display = display or SearchDisplay(quiet)
-    return _search(spec, lambda: make_directory(data, spec.name), {}, display, graphs, tensorboard)
+    return _search(spec, lambda: make_directory(data, spec.name, spec.meta.storage), {}, display, graphs, tensorboard)
 
 
 def _search(

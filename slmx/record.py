@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx.errors import SlmxError, WriteError
+from slmx.storage import is_uri, store_of
 from slmx.table import Table
 from slmx.whole import whole, writing
 
@@ -33,15 +34,22 @@ EVALUATION_COLUMNS = ("frame", "agent", "env", "episode", "seed", "return", "len
 
 
 def folder_of(data: Path | None, specs: Iterable[Spec]) -> Path:
-    """Where results go: to `data`, if it is given, else where the specs' meta.storage says, else to the folder data."""
-    named = {spec.meta.storage or "data" for spec in specs}
+    """Where results go: to `data`, if it is given, else where the specs' meta.storage says, else to the folder data.
+
+    The latter too where meta.storage is a URI, to which they are copied.
+    """
+    folders = (spec.meta.storage for spec in specs)
+    named = {"data" if folder is None or is_uri(folder) else folder for folder in folders}
     if data is None and len(named) > 1:
         raise SlmxError(f"meta.storage: one of {', '.join(sorted(named))} must hold all; choose it by --data")
     return data or Path(named.pop()).expanduser()
 
 
-def make_directory(data: Path, name: str) -> Path:
-    """A new directory `{name}_{time}` under `data`. SlmxError where it cannot be written."""
+def make_directory(data: Path, name: str, storage: str | None = None) -> Path:
+    """A new directory `{name}_{time}` under `data`, of which there is none at the URI `storage` if it is one.
+
+    SlmxError where it cannot be written.
+    """
     stamp = time.strftime("%Y%m%d_%H%M%S")
     try:
         data.mkdir(parents=True, exist_ok=True)
@@ -53,7 +61,10 @@ def make_directory(data: Path, name: str) -> Path:
                 if directory.is_dir():
                     continue
                 raise
-            return directory
+            store = store_of(storage, directory)
+            if store is None or not store.exists():
+                return directory
+            directory.rmdir()
     except OSError as error:
         raise WriteError(f"to the data folder {data}", error) from error
     raise SlmxError(f"cannot find a free name for {name}_{stamp} in {data}")

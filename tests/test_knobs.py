@@ -750,8 +750,11 @@ def test_storage_is_where_results_go_unless_data_is_given(tmp_path: Path) -> Non
     assert folder_of(None, [other]) == Path("data") and folder_of(None, [searching(storage="~/x")]) == Path.home() / "x"
     with pytest.raises(SlmxError, match=rf"meta.storage: one of {tmp_path}, data must hold all"):
         folder_of(None, [one, other])
-    with pytest.raises(SlmxError, match=r"storage: .*must be a folder"):
-        searching(storage="s3://bucket/results")
+    assert folder_of(None, [searching(storage="s3://bucket/results")]) == Path("data")
+    with pytest.raises(SlmxError, match=r"storage: .*must be a folder, or a URI"):
+        searching(storage="")
+    with pytest.raises(SlmxError, match=r'storage: .*"s4" is no kind of URI that is known here; did you mean "s3"'):
+        searching(storage="s4://bucket/results")
 
 
 def test_names_are_those_of_the_directory_and_of_the_ports(tmp_path: Path) -> None:

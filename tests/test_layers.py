@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
     "whole": {"errors"},
+    "storage": {"errors", "whole"},
     "metric": set(),
     "ops": BASE,
     "dist": BASE,
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric"},
-    "record": {"errors", "table", "whole"},
+    "record": {"errors", "table", "whole", "storage"},
     "watch": {"space", "env"},
     "session": LEARNING | {"spec", "space", "env", "record", "watch"},
     "analysis": {"record", "errors", "metric", "whole"},
@@ -46,16 +47,18 @@ MAY_IMPORT = {
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "stop"}
+    | {"storage"}
     | {"table"},
     "display": {"errors"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
+    | {"storage"}
     | {"lock", "table"},
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
     "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "record", "analysis", "display"} | BASE,
-    "cli": {"dispatch", "lab", "spec", "analysis", "display", "stop"} | BASE,
+    "cli": {"dispatch", "lab", "spec", "analysis", "display", "stop", "storage"} | BASE,
     "__main__": {"cli"},
 }
 REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS, SCHEDULERS)

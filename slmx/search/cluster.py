@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import slmx
 from slmx.errors import SlmxError
 from slmx.spec.dump import dump
+from slmx.storage import Store
 
 if TYPE_CHECKING:
     from slmx.spec.model import Spec
@@ -68,14 +69,20 @@ def modules(spec: Spec) -> list[str]:
     return [str(Path(slmx.__file__).parent), *sorted(map(str, travelling))]
 
 
-def inspect(directory: Path) -> None:
-    """SlmxError where a node of the cluster cannot run a program of the run in this directory."""
+def inspect(directory: Path, store: Store | None = None) -> None:
+    """SlmxError where a node of the cluster cannot run a program of the run in this directory.
+
+    `store`: what carries files between machines that do not share it.
+    """
+    uri = store.uri_of(directory) if store else None
+    if store:
+        store.push(directory / "spec.json")
     here = ray.get_runtime_context().get_node_id()
     others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
     asked = {}
     for node in others:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        asked[node["NodeManagerHostname"]] = _sees.options(num_cpus=0, scheduling_strategy=there).remote(directory)
+        asked[node["NodeManagerHostname"]] = _sees.options(num_cpus=0, scheduling_strategy=there).remote(directory, uri)
     for name, answer in asked.items():
         try:
             sees = ray.get(answer, timeout=READY)
@@ -84,19 +91,24 @@ def inspect(directory: Path) -> None:
         except RayError as error:
             reason = " ".join(str(error).strip().splitlines()[-1:])
             raise SlmxError(f"the node {name} of the Ray cluster cannot run a program: {reason}") from None
+        if not sees and uri:
+            raise SlmxError(f"the node {name} of the Ray cluster finds nothing at {uri}")
         if not sees:
             raise SlmxError(
                 f"the node {name} of the Ray cluster cannot write in {directory}: results must go to a folder that all "
-                "nodes share, by meta.storage or --data"
+                "nodes share, by meta.storage or --data, or meta.storage must be a URI"
             )
 
 
 @ray.remote
-def _sees(directory: Path) -> bool:
-    """Whether a program could run here, and write there."""
+def _sees(directory: Path, uri: str | None) -> bool:
+    """Whether a program could run here, and write there; with `uri`, whether it finds that."""
     import slmx.session
 
     assert slmx.session.torch.get_num_threads()  # torch is imported at its first use
+    if uri:
+        place, _, name = uri.rpartition("/")
+        return Store(place, Path(name)).exists()
     return (directory / "spec.json").is_file() and os.access(directory, os.W_OK)
 
 

@@ -28,6 +28,7 @@ from slmx.search.validate import fresh_spec, validation_plan
 from slmx.spec.dump import dump
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import search_space
+from slmx.storage import Store, mirrored, store_of
 from slmx.whole import resumable, writing
 
 if TYPE_CHECKING:
@@ -95,11 +96,18 @@ class Experiment:
     tensorboard: bool = False
     fresh: Spec | None = field(init=False)
     """The spec with the seeds of the validation, if there is to be one."""
+    store: Store | None = field(init=False, default=None)
+    """Where the search is copied to, if it is."""
 
     def __post_init__(self) -> None:
         judge(self.spec, self.fitness)
         asked = self.spec.meta.validation
         self.fresh = fresh_spec(self.spec, asked) if asked and asked.top else None
+
+    @property
+    def _between(self) -> Store | None:
+        """What carries files between this machine and a cluster's, where they share no folder."""
+        return self.store if self.spec.meta.ray_address not in (None, "local") else None
 
     def run(self, place: Callable[[], Path], facts: dict[str, Any]) -> SearchRun:
         """Search, validate and report, in the directory that `place` makes or names.
@@ -117,7 +125,13 @@ class Experiment:
                 write_spec(directory, dump(spec), self.backends, self.fitness)
                 domains = searcher.space.domains
                 write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
-            with owning(directory), resumable(directory), following(directory, self.tensorboard):
+            self.store = store_of(spec.meta.storage, directory)
+            with (
+                mirrored(self.store),
+                owning(directory),
+                resumable(directory),
+                following(directory, self.tensorboard),
+            ):
                 write_state(directory, "search", "RUNNING", **facts)
                 try:
                     ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
@@ -130,9 +144,8 @@ class Experiment:
 
     def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
         """`leave`: called when Ray is needed no more."""
-        search = Search(
-            self.spec, directory, Plan(self.spec, self.searcher, size), self.backends, self.fitness, workers
-        )
+        plan = Plan(self.spec, self.searcher, size)
+        search = Search(self.spec, directory, plan, self.backends, self.fitness, workers, self._between)
         self.display.begin(search, self.spec.meta.search_spec.name, size, workers)
         interrupted = self._train(search, workers, folder)
         if interrupted or not self.fresh:
@@ -167,7 +180,7 @@ class Experiment:
         if not (directory / "spec.json").exists():
             write_spec(directory, dump(fresh), self.backends, self.fitness)
         with owning(directory):
-            validation = Search(fresh, directory, plan, self.backends, self.fitness, workers)
+            validation = Search(fresh, directory, plan, self.backends, self.fitness, workers, self._between)
             self.display.begin_validation(validation)
             return validation, self._train(validation, workers, folder / NAME)
 
@@ -176,7 +189,7 @@ class Experiment:
 
         KeyboardInterrupt where all is to end at once; SlmxError where a node of a cluster cannot run a program.
         """
-        cluster.inspect(search.directory)
+        cluster.inspect(search.directory, search.store)
         interrupted, resources = True, search.spec.meta.resources
         try:
             interrupted = on_tune.run(search, resources, workers, folder, lambda: self.display.progress(search))

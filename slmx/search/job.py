@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from slmx.errors import WriteError
 from slmx.lazy import loading
 from slmx.lock import join
 from slmx.record import Records
-from slmx.search.journal import Ended, read_ended, write_ended
+from slmx.search.journal import ENDED, Ended, read_ended, write_ended
+from slmx.storage import Store
 from slmx.whole import whole
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ class Order:
     """What a program is to train: plain values, for they travel.
 
     `trials`: number and spec (as `dump` writes it) of each; `path`: where the sender's modules are found. For whoever
-    schedules the search: `domains` of the searched keys, and at each rung the scores that are `known`.
+    schedules the search: `domains` of the searched keys, and at each rung the scores that are `known`. `storage`: the
+    URI by which files come and go where the directory is the sender's alone.
     """
 
     directory: str
@@ -38,6 +41,7 @@ class Order:
     path: list[str]
     domains: list[dict[str, Any]] = field(default_factory=list)
     known: list[list[float | None]] = field(default_factory=list)
+    storage: str | None = None
 
 
 class Job:
@@ -51,6 +55,9 @@ class Job:
     def __init__(self, order: Order):
         self.run, self.order = Path(order.directory), order
         self.over = False
+        self._away = Away(order) if order.storage else None
+        if self._away:
+            self.run = self._away.folder
         self._lock = join(self.run)
         known = read_ended(self.run)
         self._ended = [known[trial] for trial, _ in order.trials if trial in known]
@@ -67,8 +74,16 @@ class Job:
         """Train for a slice. When all trials have ended, how each did, in their order; until then None.
 
         What breaks the program of a single trial is its end as FAILED, with the reason and `error.txt`; but WriteError
-        where nothing can be written, which is no fault of a trial's.
+        or StorageError where nothing can be written, which is no fault of a trial's.
         """
+        ended = self._advance()
+        if self._away and ended is None:
+            self._away.send()
+        elif self._away:
+            self._away.close()
+        return ended
+
+    def _advance(self) -> list[Ended] | None:
         try:
             if self._rows is None:
                 if not self._waiting:  # an earlier worker died when all was done but said
@@ -116,6 +131,8 @@ class Job:
         if self._rows is not None:
             self._leave()
         self._lock.close()
+        if self._away:
+            self._away.close()
 
     def _leave(self) -> None:
         assert self._rows is not None
@@ -185,6 +202,32 @@ class Job:
         if self._records is not None:
             self._records.fail_all(reason)
         self._keep([Ended(trial, "FAILED", reason)])
+
+
+class Away:
+    """A folder of a worker's own for the trials of an order whose directory is on another machine."""
+
+    def __init__(self, order: Order):
+        assert order.storage is not None
+        place, _, name = order.storage.rpartition("/")
+        self._home = tempfile.TemporaryDirectory(prefix="slmx", ignore_cleanup_errors=True)
+        self.folder = Path(self._home.name) / name
+        self.folder.mkdir()
+        self._store = Store(place, self.folder)
+        trials = [trial for trial, _ in order.trials]
+        self._parts = [*(self.folder / f"trial_{trial}" for trial in trials), self.folder / ENDED]
+        self._parts += [checkpoint.place(self.folder, trial) for trial in trials]
+        self._store.pull(*self._parts)
+
+    def send(self) -> None:
+        """Copy what is new to where the others find it."""
+        self._store.push(*self._parts)
+
+    def close(self) -> None:
+        """Send all, and remove the folder."""
+        if self.folder.exists():
+            self.send()
+            self._home.cleanup()
 
 
 def judge(run: Path, number: int) -> Ended:

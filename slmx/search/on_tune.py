@@ -25,6 +25,7 @@ from slmx.search.journal import Ended
 from slmx.search.node import NodeError, watched
 from slmx.search.scheduler import scheduler_of
 from slmx.search.tune_schedulers import TuneScheduler
+from slmx.storage import StorageError
 
 if TYPE_CHECKING:
     from slmx.search.search import Search
@@ -50,6 +51,8 @@ class Worker(tune.Trainable):
         except WriteError as error:
             unwritten = str(error.path), *error.error.args[:2]
             return {"done": True, "ended": [], "unwritten": unwritten, **self.job.progress}
+        except StorageError as error:
+            return {"done": True, "ended": [], "unreached": str(error), **self.job.progress}
         return {"done": ended is not None, "ended": [asdict(own) for own in ended or ()], **self.job.progress}
 
     def cleanup(self) -> None:
@@ -94,6 +97,8 @@ class Programs(Searcher):
         if result and "unwritten" in result:
             path, *reason = result["unwritten"]
             raise WriteError(path, OSError(*reason))
+        if result and "unreached" in result:
+            raise StorageError(result["unreached"])
         if result and result["ended"]:
             self.search.end(program, [Ended(**own) for own in result["ended"]], result["frames"])
         elif not self.interrupt.asked:
@@ -118,6 +123,9 @@ class Lives(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.interrupt.begun.add(trial.trial_id)
         self.search.wake(trial.trial_id)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return object, ()  # likewise
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.interrupt.begun.discard(trial.trial_id)

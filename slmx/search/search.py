@@ -14,7 +14,7 @@ from slmx.analysis.files import TrialFiles
 from slmx.errors import SlmxError
 from slmx.record import is_culled, settle, write_json, write_spec
 from slmx.search.job import Order, judge
-from slmx.search.journal import Ended, Journal, read_ended, write_ended
+from slmx.search.journal import ENDED, Ended, Journal, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
 from slmx.search.scheduler import scheduler_of
 from slmx.spec.dump import dump, value_at
@@ -22,6 +22,7 @@ from slmx.whole import writing
 
 if TYPE_CHECKING:
     from slmx.spec.model import Spec
+    from slmx.storage import Store
 
 ATTEMPTS = 2  # times that a program is begun whose worker dies, before its halves are, or its trial is given up
 
@@ -55,7 +56,8 @@ class Search:
     What has ended is read from the directory, so a search that was left goes on: its trials are asked for again, and
     those that have ended are not trained again.
 
-    `backends` and `fitness` are what every trial's spec.json says of its environments.
+    `backends` and `fitness` are what every trial's spec.json says of its environments. `store`: what carries files to
+    and from workers that share no folder with this process.
     """
 
     spec: Spec
@@ -64,6 +66,7 @@ class Search:
     backends: list[str]
     fitness: dict[str, Any]
     lag: int = 1
+    store: Store | None = None
     running: dict[str, Running] = field(default_factory=dict)
     ended: dict[int, Ended] = field(default_factory=dict)
     best: tuple[float, Trial] | None = None
@@ -138,7 +141,11 @@ class Search:
         path = [str(Path(place).resolve()) for place in sys.path]
         domains = [asdict(domain) for domain in self.plan.searcher.space.domains]
         known = self._rungs(heard) if self._compares else []
-        order = Order(str(self.directory.resolve()), specs, path, domains, known)
+        storage = None
+        if self.store:
+            self.store.push(*(self._home(trial) for trial in trials))
+            storage = self.store.uri_of(self.directory)
+        order = Order(str(self.directory.resolve()), specs, path, domains, known, storage)
         self.running[program] = self._begun(trials, order)
         return order
 
@@ -166,6 +173,7 @@ class Search:
         """How far a program is."""
         running = self.running[program]
         running.frames, running.mean = progress["frames"], progress["mean"]
+        self._gather(running)
 
     def rest(self, program: str) -> None:
         """A program waits for others."""
@@ -178,6 +186,7 @@ class Search:
     def end(self, program: str, ended: list[Ended], frames: int) -> None:
         """A program came to its end, and so its trials."""
         running = self.running.pop(program)
+        self._gather(running)
         self.frames_done += frames
         by_number = {own.trial: own for own in ended}
         for trial in running.trials:
@@ -186,6 +195,7 @@ class Search:
     def dismiss(self, program: str) -> None:
         """A scheduler ended a program at a pause: its setting is culled, which is on the disk before it is believed."""
         running, meta = self.running.pop(program), self.spec.meta
+        self._gather(running)
         name = getattr(meta.scheduler_spec, "name", "")
         self.frames_done += running.frames
         for trial in running.trials:
@@ -203,7 +213,9 @@ class Search:
         First as it was, for its node may have been the reason; then in halves, for one of its trials may be, or all may
         take too much memory together. A trial that is alone then has failed.
         """
-        running, known = self.running.pop(program), read_ended(self.directory)
+        running = self.running.pop(program)
+        self._gather(running)
+        known = read_ended(self.directory)
         self.journal.lost([trial.number for trial in running.trials], reason)
         for trial in running.trials:
             if trial.number in known:
@@ -225,6 +237,14 @@ class Search:
             numbers = {trial.number for trial in trials}
             specs = [(number, spec) for number, spec in before.order.trials if number in numbers]
             self._again.append(self._begun(trials, replace(before.order, trials=specs), attempt))
+
+    def _gather(self, running: Running) -> None:
+        """Bring here what a worker has written elsewhere."""
+        if self.store:
+            self.store.pull(*(self._home(trial) for trial in running.trials), self.directory / ENDED)
+
+    def _home(self, trial: Trial) -> Path:
+        return self.directory / f"trial_{trial.number}"
 
     def stop(self) -> None:
         """Nothing runs any more, whatever was under way: say so of what has not said it."""

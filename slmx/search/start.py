@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -68,8 +69,7 @@ def local_ray() -> Iterator[Path]:
                 )  # fmt: skip
             yield folder
         finally:
-            with undisturbed():
-                ray.shutdown()
+            _end()
 
 
 @contextlib.contextmanager
@@ -89,8 +89,7 @@ def joined_ray(address: str, spec: Spec) -> Iterator[Path]:
             )  # fmt: skip
             yield folder
         finally:
-            with undisturbed():
-                ray.shutdown()
+            _end()
 
 
 @contextlib.contextmanager
@@ -99,6 +98,13 @@ def _settled() -> Iterator[tuple[Path, dict[str, str]]]:
     folder = Path(tempfile.mkdtemp(prefix="slmx", dir=SHORT if SHORT.is_dir() else None))
     with reaped(folder) as mark, _environment(SETTINGS), _silence("ray", "ray.tune"):
         yield folder, mark
+
+
+def _end() -> None:
+    """End Ray, or leave it."""
+    with undisturbed():
+        gc.collect()  # what is left of Tune refers to Ray, which ends the process where that is freed meanwhile
+        ray.shutdown()
 
 
 @contextlib.contextmanager

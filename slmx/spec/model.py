@@ -144,7 +144,9 @@ class MetaSpec(Model):
         description="HOST:PORT of the Ray cluster on which to search; by default, or local, a Ray of one's own",
     )
     storage: str | None = Field(
-        None, description="the folder for results where --data names none, by default data; a cluster's nodes share it"
+        None,
+        description="the folder for results where --data names none, by default data, which a cluster's nodes share; "
+        "or a URI, s3://bucket/folder, to which they are copied",
     )
 
     @field_validator("ray_address")
@@ -157,8 +159,15 @@ class MetaSpec(Model):
     @field_validator("storage")
     @classmethod
     def _is_folder(cls, storage: str | None) -> str | None:
-        if storage is not None and (not storage or "://" in storage):
-            raise ValueError("must be a folder; mount what lies elsewhere")
+        if storage == "":
+            raise ValueError("must be a folder, or a URI")
+        if storage is not None and "://" in storage:
+            import fsspec
+
+            protocol, known = storage.partition("://")[0], fsspec.available_protocols()
+            if protocol not in known:
+                hint = did_you_mean(protocol, known) or f"known: {', '.join(known)}"
+                raise ValueError(f'"{protocol}" is no kind of URI that is known here; {hint}')
         return storage
 
     @property

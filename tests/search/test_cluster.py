@@ -127,9 +127,18 @@ def arguments(nodes: Nodes, raw: Keys, place: Path, data: str) -> tuple[object, 
 
 
 @pytest.mark.slow
-def test_a_lost_node_changes_nothing_of_a_search(nodes: Nodes, tmp_path: Path) -> None:
-    meta = {"max_trial": 5, "max_member": 4, "validate": None, "checkpoint_frequency": 4000, "log_frequency": 500}
-    raw = raw_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, {"max_frame": 12_000}, meta)
+@pytest.mark.parametrize("shared", ["a folder", "a URI"])
+def test_a_lost_node_changes_nothing_of_a_search(shared: str, nodes: Nodes, tmp_path: Path) -> None:
+    storage = f"file://{tmp_path}/there" if shared == "a URI" else None
+    meta = {
+        "storage": storage,
+        "max_trial": 5,
+        "max_member": 4,
+        "validate": None,
+        "checkpoint_frequency": 4000,
+        "log_frequency": 500,
+    }
+    raw = raw_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, {"max_frame": 36_000}, meta)
     left = {}
 
     def has_come_far() -> bool:
@@ -143,6 +152,12 @@ def test_a_lost_node_changes_nothing_of_a_search(nodes: Nodes, tmp_path: Path) -
                 nodes.lose()
             assert command.end(200) == (0, "", "")
         (run,) = (tmp_path / data).iterdir()
+        if storage:
+            copy = tmp_path / "there" / run.name
+            files = [file for file in run.rglob("*") if file.is_file()]
+            assert all((copy / file.relative_to(run)).read_bytes() == file.read_bytes() for file in files)
+            kept = list(Path(tempfile.gettempdir()).glob(f"slmx*/{run.name}"))
+            assert data == "lost" or not kept, "workers left nothing"
         left[data] = {
             str(file.relative_to(run)): file.read_bytes()
             for file in [run / "experiment.csv", *run.glob("trial_*/*_?.csv")]
