@@ -35,14 +35,17 @@ TRIAL_COLUMNS = (
 )
 
 
-def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.DataFrame:
+def analyze(
+    directory: Path, graphs: bool = True, speed: bool = False, browser: graph.Browser | None = None
+) -> pd.DataFrame:
     """Make the tables and graphs of a run's or a trial's directory again, from its files alone.
 
     Returns the table of the level asked about: experiment.csv (a row per trial) for a run, trial.csv (a row per
     session, agent and environment) for a trial. `graphs` draws the session and trial graphs; `speed` also
     frames per second over frames. Of a search are drawn the experiment graph and the graphs of the best trial; those of
-    another are drawn on being asked about that trial. Running it twice writes the same tables byte for byte. SlmxError
-    if the directory is not of a run.
+    another are drawn on being asked about that trial, and so are the PNG files of its sessions. `browser` is one that
+    has been started to draw them. Running it twice writes the same tables byte for byte. SlmxError if the directory is
+    not of a run.
     """
     is_run = not (directory / "sessions.json").exists()
     trials = read_trials(directory) if is_run else [TrialFiles(directory)]
@@ -51,14 +54,16 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
     # one copy of plotly.js serves a whole run
     run = trials[0].directory.resolve().parent
     home = run if (run / "spec.json").exists() else trials[0].directory
-    with graph.Browser() if graphs or speed else contextlib.nullcontext() as browser:  # it takes a second to start
-        tables, experiment = write_tables(trials, directory if is_run else None)
+    own = browser is None and (graphs or speed)
+    with graph.Browser() if own else contextlib.nullcontext(browser) as browser:  # it takes a second to start
+        tables, experiment = write_tables(trials, directory if is_run else None, keep=not is_run)
         if is_run:
             write_rungs(directory, trials)
         compared = compare(directory)[1] if is_run else {}
         drawn = trials
         figures: dict[Path, Figure] = {}
         below: dict[Path, Figure] = {}
+        pages: dict[Path, Figure] = {}
         if "objective" in experiment and is_run:
             drawn, seen = best_of(trials, experiment), see_search(directory, trials, experiment, searched_paths(trials))
             if graphs:
@@ -67,10 +72,12 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
         figures |= compared if graphs else {}
         for trial in drawn:
             if graphs:
-                figures |= draw_trial(trial)
+                sessions, figure = draw_trial(trial)
+                (pages if drawn is not trials else figures).update(sessions)
+                figures |= figure
             if speed:
                 figures[trial.directory / "speed_graph"] = draw_speed(trial)
-        graph.write_figures(figures, home, browser, below)
+        graph.write_figures(figures, home, browser, below, pages)
     return experiment if is_run else tables[0]
 
 
@@ -96,7 +103,7 @@ def compare(directory: Path) -> tuple[pd.DataFrame, dict[Path, Figure]]:
     trials = read_trials(directory / validation.NAME)
     if not trials:
         return pd.DataFrame(columns=list(validation.COLUMNS)), {}
-    tables, tested = write_tables(trials, directory / validation.NAME)
+    tables, tested = write_tables(trials, directory / validation.NAME, keep=True)
     tuned = read_table(directory / "experiment.csv", ("trial", "objective"))
     table, runs = validation.comparison(tuned, tested, trials, tables), validation.run_table(trials, tables)
     write_table(table, directory / "validation.csv")
@@ -112,13 +119,18 @@ def read_trials(directory: Path) -> list[TrialFiles]:
     return [TrialFiles(path) for path in sorted(begun, key=lambda path: int(path.name.removeprefix("trial_")))]
 
 
-def write_tables(trials: list[TrialFiles], run: Path | None) -> tuple[list[pd.DataFrame], pd.DataFrame]:
-    """Write trial.csv of each trial, and where they are those of a run its experiment.csv; returns both."""
-    analyzed = [analyze_trial(trial) for trial in trials]
-    tables = [table for table, _ in analyzed]
-    for trial, table in zip(trials, tables, strict=True):
+def write_tables(trials: list[TrialFiles], run: Path | None, keep: bool) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """Write trial.csv of each trial, and where they are those of a run its experiment.csv; returns both.
+
+    The tables of trials only if they are to be kept: a search may have thousands.
+    """
+    tables, rows = [], []
+    for trial in trials:
+        table, row = analyze_trial(trial)
         write_table(table, trial.directory / "trial.csv")
-    experiment = experiment_table(trials, [row for _, row in analyzed])
+        tables += [table] if keep else []
+        rows.append(row)
+    experiment = experiment_table(trials, rows)
     if run is not None:
         write_table(experiment, run / "experiment.csv")
     return tables, experiment
@@ -145,8 +157,8 @@ def experiment_table(trials: list[TrialFiles], rows: list[dict[str, Any]]) -> pd
     return table
 
 
-def draw_trial(trial: TrialFiles) -> dict[Path, Figure]:
-    """The session graphs and the trial graph, by path without suffix."""
+def draw_trial(trial: TrialFiles) -> tuple[dict[Path, Figure], dict[Path, Figure]]:
+    """The session graphs, and the trial graph, by path without suffix."""
     rows = {session.session: trial.rows(session) for session in trial.sessions}
     labels = {port: trial.label(*port) for port in ports(rows.values())}
     envs = {trial.envs[env] for _, env in labels}
@@ -162,8 +174,8 @@ def draw_trial(trial: TrialFiles) -> dict[Path, Figure]:
         figures[trial.directory / f"session_{session.session}_graph"] = figure
     failed = {session.session for session in trial.sessions if session.failed}
     curves = graph.trial_table(rows, labels, failed)
-    figures[trial.directory / "trial_graph"] = graph.trial_graph(curves, title, len(rows), len(failed), standard)
-    return figures
+    drawn = graph.trial_graph(curves, title, len(rows), len(failed), standard)
+    return figures, {trial.directory / "trial_graph": drawn}
 
 
 def draw_speed(trial: TrialFiles) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from slmx.analysis.analyze import analyze, analyze_validation
 from slmx.analysis.events import following
 from slmx.analysis.files import TrialFiles
+from slmx.analysis.graph import Browser
 from slmx.analysis.objective import ranked
 from slmx.analysis.validation import NAME
 from slmx.errors import SpecError, WriteError
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from slmx.search.base import Searcher
     from slmx.search.display import SearchDisplay
     from slmx.spec.model import Spec
+
+
+BROWSER_SECONDS = 3.0  # before its end a search starts the browser that draws its graphs, for that takes a second
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class Experiment:
     """The spec with the seeds of the validation, if there is to be one."""
     store: Store | None = field(init=False, default=None)
     """Where the search is copied to, if it is."""
+    _opened: contextlib.ExitStack = field(init=False, default_factory=contextlib.ExitStack)
+    _browser: Browser | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         judge(self.spec, self.fitness)
@@ -116,7 +123,7 @@ class Experiment:
         what there is.
         """
         spec, searcher, state = self.spec, self.searcher, "STOPPED"
-        with leaving(ray_for(spec)) as (folder, leave):
+        with leaving(ray_for(spec)) as (folder, leave), self._opened:
             workers = on_tune.workers(spec.meta.resources)
             size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
             facts = facts or {"workers": workers, "settings": size}
@@ -150,7 +157,7 @@ class Experiment:
         interrupted = self._train(search, workers, folder)
         if interrupted or not self.fresh:
             leave()
-        table = analyze(directory, graphs=self.graphs)
+        table = analyze(directory, graphs=self.graphs, browser=self._browser)
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None
         saved = save_best(search, best[0]) if best else None
@@ -190,9 +197,18 @@ class Experiment:
         KeyboardInterrupt where all is to end at once; SlmxError where a node of a cluster cannot run a program.
         """
         cluster.inspect(search.directory, search.store)
-        interrupted, resources = True, search.spec.meta.resources
+        interrupted, resources, began = True, search.spec.meta.resources, time.perf_counter()
+
+        def show() -> None:
+            self.display.progress(search)
+            share = search.frames / search.total_frames
+            if self.graphs and not self._browser and share > 0.5:
+                left = (time.perf_counter() - began) * (1 - share) / share
+                if left < BROWSER_SECONDS:
+                    self._browser = self._opened.enter_context(Browser())
+
         try:
-            interrupted = on_tune.run(search, resources, workers, folder, lambda: self.display.progress(search))
+            interrupted = on_tune.run(search, resources, workers, folder, show)
         finally:
             self.display.end(search, interrupted)
         return interrupted

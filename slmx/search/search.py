@@ -136,8 +136,8 @@ class Search:
             if not all(trial.number in self._known for trial in trials):
                 break
             for trial in trials:
-                self._end(trial, self._known[trial.number])
                 self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
+                self._end(trial, self._known[trial.number])
         path = [str(Path(place).resolve()) for place in sys.path]
         domains = [asdict(domain) for domain in self.plan.searcher.space.domains]
         known = self._rungs(heard) if self._compares else []
@@ -219,8 +219,8 @@ class Search:
         self.journal.lost([trial.number for trial in running.trials], reason)
         for trial in running.trials:
             if trial.number in known:
-                self._end(trial, known[trial.number])
                 self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
+                self._end(trial, known[trial.number])
         left = [trial for trial in running.trials if trial.number not in known]
         if running.attempt < ATTEMPTS:
             self._try_again(left, running, running.attempt + 1)
@@ -291,6 +291,7 @@ class Search:
             self.journal.ended(ended)
         if ended.score is not None and (self.best is None or self.sign * ended.score > self.sign * self.best[0]):
             self.best = (ended.score, trial)
+        trial.spec = None  # it is on the disk, and a search may have thousands
 
 
 def frames_of(spec: Spec) -> int:

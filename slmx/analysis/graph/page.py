@@ -25,10 +25,12 @@ def write_figures(
     home: Path,
     browser: Browser | None = None,
     below: Mapping[Path, go.Figure] | None = None,
+    pages: Mapping[Path, go.Figure] | None = None,
 ) -> None:
     """Write each figure as `{path}.html` and `{path}.png`; `home` gets the plotly.min.js that all of them read.
 
-    Figures of `below` follow in the HTML file of the same path, and in no PNG: they are for the mouse.
+    Figures of `below` follow in the HTML file of the same path, and in no PNG: they are for the mouse. `pages` are
+    written as HTML alone.
     All PNG files are drawn in one start of a browser, or by one that has been started. Where there is none, or it
     fails, one line in the log says so and the HTML files stand.
     """
@@ -38,7 +40,7 @@ def write_figures(
     source = get_plotlyjs()
     if not script.exists() or script.read_text(encoding="utf-8") != source:
         write_whole(script, lambda file: file.write_text(source, encoding="utf-8"))
-    for path, figure in figures.items():
+    for path, figure in [*figures.items(), *(pages or {}).items()]:
         html = figure.to_html(
             include_plotlyjs=os.path.relpath(script.resolve(), path.resolve().parent).replace(os.sep, "/"),
             div_id=path.name,
