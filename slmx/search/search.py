@@ -42,6 +42,7 @@ class Running:
     frames: int = 0
     mean: float | None = None
     rests: bool = False
+    saved: int = 0  # when the checkpoint was written with which it began
 
 
 @dataclass
@@ -151,7 +152,12 @@ class Search:
 
     def _begun(self, trials: list[Trial], order: Order, attempt: int = 1) -> Running:
         total = sum(frames_of(trial.spec) for trial in trials if trial.spec)
-        return Running(trials, order, int(total * self._share), attempt, rests=self._holds)
+        return Running(trials, order, int(total * self._share), attempt, rests=self._holds, saved=self._saved(trials))
+
+    def _saved(self, trials: list[Trial]) -> int:
+        """When the newest checkpoint of these trials was written; 0 where there is none."""
+        places = (checkpoint.place(self.directory, trial.number) for trial in trials)
+        return max((place.stat().st_mtime_ns for place in places if place.exists()), default=0)
 
     def _rungs(self, count: int) -> list[list[float | None]]:
         """At each rung the objectives of the trials of the first `count` programs, but for the spec's own setting."""
@@ -210,8 +216,9 @@ class Search:
     def lose(self, program: str, reason: str) -> None:
         """A program's worker died. What it had not come to the end of is tried again.
 
-        First as it was, for its node may have been the reason; then in halves, for one of its trials may be, or all may
-        take too much memory together. A trial that is alone then has failed.
+        First as it was, for its node may have been the reason, and again whenever it had come further since it began;
+        then in halves, for one of its trials may be, or all may take too much memory together. A trial that is alone
+        then has failed.
         """
         running = self.running.pop(program)
         self._gather(running)
@@ -222,7 +229,9 @@ class Search:
                 self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
                 self._end(trial, known[trial.number])
         left = [trial for trial in running.trials if trial.number not in known]
-        if running.attempt < ATTEMPTS:
+        if self._saved(left) > running.saved:  # it had come further
+            self._try_again(left, running)
+        elif running.attempt < ATTEMPTS:
             self._try_again(left, running, running.attempt + 1)
         elif len(left) > 1:
             middle = len(left) // 2
