@@ -94,9 +94,8 @@ def resume(
 ) -> Run | SearchRun | None:
     """Go on with a run that was killed or stopped, as if it had not been; None where it had come to its end.
 
-    `display` shows a training; `address`: of another Ray cluster for a search; `tensorboard`: write its event files,
-    as is done anyway where the run had them. SlmxError where the directory is not of
-    a run, or the run is under way.
+    `display` shows a training; `address`: of another Ray cluster for a search; `tensorboard`: write its event files, as
+    is done anyway where the run had them. SlmxError where the directory is not of a run, or the run is under way.
     """
     from slmx.analysis.files import read_record
     from slmx.display import Display

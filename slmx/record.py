@@ -55,16 +55,15 @@ def make_directory(data: Path, name: str, storage: str | None = None) -> Path:
         data.mkdir(parents=True, exist_ok=True)
         for again in ("", *(f"_{i}" for i in range(2, 100))):  # two runs may begin in the same second
             directory = data / f"{name}_{stamp}{again}"
+            if (store := store_of(storage, directory)) and store.exists():
+                continue
             try:
                 directory.mkdir()
             except FileExistsError:
                 if directory.is_dir():
                     continue
                 raise
-            store = store_of(storage, directory)
-            if store is None or not store.exists():
-                return directory
-            directory.rmdir()
+            return directory
     except OSError as error:
         raise WriteError(f"to the data folder {data}", error) from error
     raise SlmxError(f"cannot find a free name for {name}_{stamp} in {data}")

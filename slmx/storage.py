@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from slmx.alongside import alongside
 from slmx.errors import SlmxError
 from slmx.whole import whole, writing
 
-URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+URI = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")
 SECONDS = 10.0  # between two copies
 STAMPS = ("size", "mtime", "ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated")
 """What file systems say of a file that tells whether it has changed."""
@@ -54,6 +55,12 @@ class Store:
         self._there: dict[str, tuple[str, ...]] = {}
         self._lock = threading.RLock()
 
+    @classmethod
+    def at(cls, uri: str, parent: Path) -> Store:
+        """The store whose copy is at this URI, and whose folder lies, by the same name, in `parent`."""
+        place, _, name = uri.rstrip("/").rpartition("/")
+        return cls(place, parent / name)
+
     def push(self, *parts: Path) -> None:
         """Copy what has changed here, and remove what is gone; of these files and folders alone if any are named."""
         with self._lock, self._reaching():
@@ -75,7 +82,13 @@ class Store:
             for part in parts or [self.folder]:
                 place = f"{self.root}/{self._name(part)}".rstrip("/")
                 for path, known in self.fs.find(place, detail=True).items():
-                    self._get(str(path), tuple(str(known.get(key)) for key in STAMPS))
+                    self._get(str(path), _stamp(known))
+
+    def there(self, *files: Path) -> tuple[tuple[str, ...] | None, ...]:
+        """What tells of each of these files whether its copy at the URI has changed; None where there is none."""
+        with self._lock, self._reaching():
+            self.fs.invalidate_cache()
+            return tuple(self._stamp_there(f"{self.root}/{self._name(file)}") for file in files)
 
     def uri_of(self, folder: Path) -> str:
         """Where a folder inside of this one is copied to."""
@@ -85,6 +98,12 @@ class Store:
         """Whether there is anything at the URI."""
         with self._reaching():
             return bool(self.fs.exists(self.root))
+
+    def _stamp_there(self, place: str) -> tuple[str, ...] | None:
+        try:
+            return _stamp(self.fs.info(place))
+        except FileNotFoundError:
+            return None
 
     def _put(self, name: str) -> None:
         there = f"{self.root}/{name}"
@@ -131,6 +150,10 @@ class Store:
             raise StorageError(f"{self.uri}: cannot be reached: {reason}{left}") from error
 
 
+def _stamp(known: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(known.get(key)) for key in STAMPS)
+
+
 def _within(name: str, parts: tuple[str, ...]) -> bool:
     return not parts or any(name == part or name.startswith(f"{part}/") for part in parts)
 
@@ -151,27 +174,22 @@ def mirrored(store: Store | None) -> Iterator[None]:
         yield
         return
     store.push()
-    over = threading.Event()
 
-    def copy() -> None:
+    def copy(over: threading.Event) -> None:
         while not over.wait(SECONDS):
             with contextlib.suppress(StorageError, FileNotFoundError):
                 store.push()
 
-    thread = threading.Thread(target=copy, name="storage", daemon=True)
-    thread.start()
     try:
-        yield
+        with alongside(copy, "storage"):
+            yield
     finally:
-        over.set()
-        thread.join()
         store.push()
 
 
 def fetch(uri: str, data: Path) -> Path:
     """Copy the run at a URI into the data folder; where it lies there. StorageError where there is none."""
-    place, _, name = uri.rstrip("/").rpartition("/")
-    store = Store(place, data / name)
+    store = Store.at(uri, data)
     if not store.exists():
         raise StorageError(f"{uri}: there is nothing")
     store.pull()

@@ -19,14 +19,15 @@ from slmx.search import SCHEDULERS, SEARCHERS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "slmx"
 
-BASE = {"errors", "lazy", "whole"}
+BASE = {"errors", "lazy", "whole", "alongside"}
 LEARNING = {"algorithm", "net", "memory", "dist", "ops", "member"} | BASE
 # What a part (a module or package of slmx) may import at run time; imports for annotations alone are free.
 MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
+    "alongside": set(),
     "whole": {"errors"},
-    "storage": {"errors", "whole"},
+    "storage": {"errors", "whole", "alongside"},
     "metric": set(),
     "ops": BASE,
     "dist": BASE,
@@ -36,24 +37,22 @@ MAY_IMPORT = {
     "env": {"member"} | BASE,
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
-    "spec": LEARNING | {"env", "space", "metric"},
+    "spec": LEARNING | {"env", "space", "metric", "storage"},
     "record": {"errors", "table", "whole", "storage"},
     "watch": {"space", "env"},
     "session": LEARNING | {"spec", "space", "env", "record", "watch"},
-    "analysis": {"record", "errors", "metric", "whole"},
+    "analysis": {"record", "errors", "metric", "whole", "alongside"},
     "table": BASE,
     "lock": BASE,
     "stop": set(),
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "stop"}
-    | {"storage"}
-    | {"table"},
+    | {"storage", "table"},
     "display": {"errors"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
-    | {"storage"}
-    | {"lock", "table"},
+    | {"storage", "lock", "table"},
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,

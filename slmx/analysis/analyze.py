@@ -87,11 +87,14 @@ def best_of(trials: list[TrialFiles], experiment: pd.DataFrame) -> list[TrialFil
     return [trial for trial in trials if trial.number in best]
 
 
-def analyze_validation(directory: Path, graphs: bool = True) -> pd.DataFrame:
-    """Make the tables and the graph of a search's validation; returns validation.csv, empty where there is none."""
+def analyze_validation(directory: Path, graphs: bool = True, browser: graph.Browser | None = None) -> pd.DataFrame:
+    """Make the tables and the graph of a search's validation; returns validation.csv, empty where there is none.
+
+    `browser` is one that has been started to draw it.
+    """
     table, figures = compare(directory)
     if graphs:
-        graph.write_figures(figures, directory)
+        graph.write_figures(figures, directory, browser)
     return table
 
 

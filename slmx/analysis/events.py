@@ -12,17 +12,20 @@ import csv
 import math
 import shutil
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmx.alongside import alongside
 from slmx.analysis.files import TrialFiles, read_table
 from slmx.errors import SlmxError
 from slmx.whole import writing
 
 if TYPE_CHECKING:
+    import threading
+
+    import pandas as pd
     from tensorboardX.event_file_writer import EventsWriter
 
 HOME = "tensorboard"
@@ -39,27 +42,16 @@ def following(directory: Path, asked: bool) -> Iterator[None]:
     if not (asked or (directory / HOME).exists()):
         yield
         return
-    over, broken = threading.Event(), []
 
-    def follow() -> None:
-        try:
-            with Events(directory) as events:
-                while not over.wait(SECONDS):
-                    with contextlib.suppress(FileNotFoundError):  # what is begun anew is not there for a moment
-                        events.update()
-                events.update(finished=True)
-        except SlmxError as error:
-            broken.append(error)
+    def follow(over: threading.Event) -> None:
+        with Events(directory) as events:
+            while not over.wait(SECONDS):
+                with contextlib.suppress(FileNotFoundError):  # what is begun anew is not there for a moment
+                    events.update()
+            events.update(finished=True)
 
-    thread = threading.Thread(target=follow, name="events", daemon=True)
-    thread.start()
-    try:
+    with alongside(follow, "events"):
         yield
-    finally:
-        over.set()
-        thread.join()
-    if broken:
-        raise broken[0]
 
 
 def write_events(directory: Path) -> Path:
@@ -95,8 +87,8 @@ class Events:
         for trial in trials:
             if trial not in self._ended:
                 self._follow(trial, finished)
-            if finished:
-                self._write_setting(TrialFiles(trial))
+        if finished:
+            self._write_settings([TrialFiles(trial) for trial in trials])
 
     def _follow(self, trial: Path, finished: bool) -> None:
         files, home = TrialFiles(trial), self.home / trial.name
@@ -117,15 +109,19 @@ class Events:
         if over and path in self._tables:  # an open file for every session of a large search would be too many
             self._tables.pop(path).close()
 
-    def _write_setting(self, trial: TrialFiles) -> None:
-        """A row of the HPARAMS page: the trial's setting and what came of it."""
+    def _write_settings(self, trials: list[TrialFiles]) -> None:
+        """The rows of the HPARAMS page, where the trials are of a search: their settings and what came of them."""
+        path = self.directory / "experiment.csv"
+        searched = [trial for trial in trials if trial.setting is not None]
+        if searched and path.exists():
+            experiment = read_table(path, ("trial", "objective", "final_return")).set_index("trial")
+            for trial in searched:
+                self._write_setting(trial, experiment)
+
+    def _write_setting(self, trial: TrialFiles, experiment: pd.DataFrame) -> None:
         from tensorboardX.summary import hparams
 
-        experiment = self.directory / "experiment.csv"
-        if trial.setting is None or not experiment.exists():
-            return
-        table = read_table(experiment, ("trial", "objective", "final_return")).set_index("trial")
-        known = table.loc[trial.number] if trial.number in table.index else {}
+        known = experiment.loc[trial.number] if trial.number in experiment.index else {}
         scores = {name: float(known[name]) for name in ("objective", "final_return") if name in known}
         values = trial.values.items()
         setting = {path: value if isinstance(value, bool | int | float) else str(value) for path, value in values}

@@ -107,8 +107,7 @@ def _sees(directory: Path, uri: str | None) -> bool:
 
     assert slmx.session.torch.get_num_threads()  # torch is imported at its first use
     if uri:
-        place, _, name = uri.rpartition("/")
-        return Store(place, Path(name)).exists()
+        return Store.at(uri, Path()).exists()
     return (directory / "spec.json").is_file() and os.access(directory, os.W_OK)
 
 

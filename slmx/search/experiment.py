@@ -157,7 +157,7 @@ class Experiment:
         interrupted = self._train(search, workers, folder)
         if interrupted or not self.fresh:
             leave()
-        table = analyze(directory, graphs=self.graphs, browser=self._browser)
+        table = analyze(directory, graphs=self.graphs, browser=self._started_browser())
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None
         saved = save_best(search, best[0]) if best else None
@@ -165,7 +165,7 @@ class Experiment:
         if self.fresh and not interrupted:
             validation, interrupted = self._validate(search, self.fresh, best, workers, folder)
         leave()
-        tested = analyze_validation(directory, self.graphs)
+        tested = analyze_validation(directory, self.graphs, self._started_browser())
         if validation and len(tested):
             if not interrupted and 1 in tested["rank"].tolist():
                 best = tested["trial"].tolist()
@@ -197,6 +197,7 @@ class Experiment:
         KeyboardInterrupt where all is to end at once; SlmxError where a node of a cluster cannot run a program.
         """
         cluster.inspect(search.directory, search.store)
+        self._browser = None
         interrupted, resources, began = True, search.spec.meta.resources, time.perf_counter()
 
         def show() -> None:
@@ -212,6 +213,11 @@ class Experiment:
         finally:
             self.display.end(search, interrupted)
         return interrupted
+
+    def _started_browser(self) -> Browser | None:
+        """The browser that was started before this phase of the search ended, if there is one; it draws once."""
+        browser, self._browser = self._browser, None
+        return browser
 
 
 def save_best(search: Search, number: int) -> Path:

@@ -209,11 +209,10 @@ class Away:
 
     def __init__(self, order: Order):
         assert order.storage is not None
-        place, _, name = order.storage.rpartition("/")
         self._home = tempfile.TemporaryDirectory(prefix="slmx", ignore_cleanup_errors=True)
-        self.folder = Path(self._home.name) / name
+        self._store = Store.at(order.storage, Path(self._home.name))
+        self.folder = self._store.folder
         self.folder.mkdir()
-        self._store = Store(place, self.folder)
         trials = [trial for trial, _ in order.trials]
         self._parts = [*(self.folder / f"trial_{trial}" for trial in trials), self.folder / ENDED]
         self._parts += [checkpoint.place(self.folder, trial) for trial in trials]

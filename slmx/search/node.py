@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray
 
+from slmx.alongside import alongside
 from slmx.errors import SlmxError
+
+if TYPE_CHECKING:
+    import threading
 
 
 class NodeError(SlmxError):
@@ -38,22 +42,18 @@ def watched(lost: Callable[[], None]) -> Iterator[None]:
     """
     here = ray.get_runtime_context().get_node_id()
     (place,) = (node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here)
-    over = threading.Event()
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(place)
 
-        def watch() -> None:
+        def watch(over: threading.Event) -> None:
             with contextlib.suppress(OSError):
                 line.recv(1)
             if not over.is_set():
                 lost()
 
-        thread = threading.Thread(target=watch, name="node", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
+        def wake() -> None:
             with contextlib.suppress(OSError):
                 line.shutdown(socket.SHUT_RDWR)
-            thread.join()
+
+        with alongside(watch, "node", wake):
+            yield

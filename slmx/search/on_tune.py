@@ -48,11 +48,8 @@ class Worker(tune.Trainable):
     def step(self) -> dict[str, Any]:
         try:
             ended = self.job.advance()
-        except WriteError as error:
-            unwritten = str(error.path), *error.error.args[:2]
-            return {"done": True, "ended": [], "unwritten": unwritten, **self.job.progress}
-        except StorageError as error:
-            return {"done": True, "ended": [], "unreached": str(error), **self.job.progress}
+        except (WriteError, StorageError) as error:
+            return {"done": True, "ended": [], "broken": error, **self.job.progress}
         return {"done": ended is not None, "ended": [asdict(own) for own in ended or ()], **self.job.progress}
 
     def cleanup(self) -> None:
@@ -94,11 +91,8 @@ class Programs(Searcher):
         self.interrupt.begun.discard(program)
         if result:
             self.search.hear(program, result)
-        if result and "unwritten" in result:
-            path, *reason = result["unwritten"]
-            raise WriteError(path, OSError(*reason))
-        if result and "unreached" in result:
-            raise StorageError(result["unreached"])
+        if result and "broken" in result:
+            raise result["broken"]
         if result and result["ended"]:
             self.search.end(program, [Ended(**own) for own in result["ended"]], result["frames"])
         elif not self.interrupt.asked:

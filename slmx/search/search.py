@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,24 +25,27 @@ if TYPE_CHECKING:
     from slmx.storage import Store
 
 ATTEMPTS = 2  # times that a program is begun whose worker dies, before its halves are, or its trial is given up
+DEATHS = 20  # of workers of a program, after each of which it had come further, that are taken for no fault of its own
 
 
 @dataclass
 class Running:
     """A program under way: its trials, its frames so far and at its end, the mean return of its sessions.
 
-    `order`: what its worker is told, the `attempt`-th time. `rests`: whether it waits for others, paused or not even
-    begun.
+    `order`: what its worker is told, the `attempt`-th time since it came further, of which its workers died `deaths`
+    times before. `rests`: whether it waits for others, paused or not even begun. `saved`: what tells the checkpoint
+    with which it began from any other.
     """
 
     trials: list[Trial]
     order: Order
     total: int
     attempt: int = 1
+    deaths: int = 0
     frames: int = 0
     mean: float | None = None
     rests: bool = False
-    saved: int = 0  # when the checkpoint was written with which it began
+    saved: Hashable = None
 
 
 @dataclass
@@ -150,14 +153,16 @@ class Search:
         self.running[program] = self._begun(trials, order)
         return order
 
-    def _begun(self, trials: list[Trial], order: Order, attempt: int = 1) -> Running:
-        total = sum(frames_of(trial.spec) for trial in trials if trial.spec)
-        return Running(trials, order, int(total * self._share), attempt, rests=self._holds, saved=self._saved(trials))
+    def _begun(self, trials: list[Trial], order: Order, attempt: int = 1, deaths: int = 0) -> Running:
+        total = int(sum(frames_of(trial.spec) for trial in trials if trial.spec) * self._share)
+        return Running(trials, order, total, attempt, deaths, rests=self._holds, saved=self._saved(trials))
 
-    def _saved(self, trials: list[Trial]) -> int:
-        """When the newest checkpoint of these trials was written; 0 where there is none."""
-        places = (checkpoint.place(self.directory, trial.number) for trial in trials)
-        return max((place.stat().st_mtime_ns for place in places if place.exists()), default=0)
+    def _saved(self, trials: list[Trial]) -> Hashable:
+        """What tells the checkpoints of these trials from others, wherever they are written."""
+        places = [checkpoint.place(self.directory, trial.number) for trial in trials]
+        if self.store:
+            return self.store.there(*places)
+        return tuple(place.stat().st_mtime_ns if place.exists() else None for place in places)
 
     def _rungs(self, count: int) -> list[list[float | None]]:
         """At each rung the objectives of the trials of the first `count` programs, but for the spec's own setting."""
@@ -229,10 +234,11 @@ class Search:
                 self.frames_done += int(frames_of(trial.spec or self.spec) * self._share)
                 self._end(trial, known[trial.number])
         left = [trial for trial in running.trials if trial.number not in known]
-        if self._saved(left) > running.saved:  # it had come further
-            self._try_again(left, running)
+        further = len(left) < len(running.trials) or self._saved(left) != running.saved
+        if further and running.deaths < DEATHS:
+            self._try_again(left, running, deaths=running.deaths + 1)
         elif running.attempt < ATTEMPTS:
-            self._try_again(left, running, running.attempt + 1)
+            self._try_again(left, running, running.attempt + 1, running.deaths)
         elif len(left) > 1:
             middle = len(left) // 2
             self._try_again(left[:middle], running)
@@ -240,12 +246,12 @@ class Search:
         elif left:
             write_ended(self.directory, self._give_up(running, "FAILED", reason))
 
-    def _try_again(self, trials: list[Trial], before: Running, attempt: int = 1) -> None:
+    def _try_again(self, trials: list[Trial], before: Running, attempt: int = 1, deaths: int = 0) -> None:
         """Have some trials of a program trained together by another worker."""
         if trials:
             numbers = {trial.number for trial in trials}
             specs = [(number, spec) for number, spec in before.order.trials if number in numbers]
-            self._again.append(self._begun(trials, replace(before.order, trials=specs), attempt))
+            self._again.append(self._begun(trials, replace(before.order, trials=specs), attempt, deaths))
 
     def _gather(self, running: Running) -> None:
         """Bring here what a worker has written elsewhere."""

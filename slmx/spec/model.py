@@ -13,6 +13,7 @@ from slmx.member.hyper import Hyper, Int, Model, NamedHyper
 from slmx.member.streams import seed_sequence
 from slmx.metric import METRICS, TRIAL_METRICS
 from slmx.spec.registry import REGISTRIES
+from slmx.storage import URI
 
 
 class AgentSpec(Model):
@@ -161,10 +162,10 @@ class MetaSpec(Model):
     def _is_folder(cls, storage: str | None) -> str | None:
         if storage == "":
             raise ValueError("must be a folder, or a URI")
-        if storage is not None and "://" in storage:
+        if storage is not None and (uri := URI.match(storage)):
             import fsspec
 
-            protocol, known = storage.partition("://")[0], fsspec.available_protocols()
+            protocol, known = uri["protocol"], fsspec.available_protocols()
             if protocol not in known:
                 hint = did_you_mean(protocol, known) or f"known: {', '.join(known)}"
                 raise ValueError(f'"{protocol}" is no kind of URI that is known here; {hint}')

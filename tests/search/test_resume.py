@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from slmx import checkpoint
 from slmx.algorithm.ppo import PPO
 from slmx.analysis.analyze import analyze
 from slmx.env import describe
@@ -20,12 +22,13 @@ from slmx.search import job
 from slmx.search.job import Job
 from slmx.search.journal import read_ended
 from slmx.search.plan import Plan
-from slmx.search.search import Search
+from slmx.search.search import ATTEMPTS, Search
 from slmx.session import Program
 from slmx.spec.dump import dump
 from slmx.spec.model import Spec
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import search_space
+from slmx.storage import store_of
 from tests.search.specs import Keys, spec_of
 
 SPACE: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99], "agent.net": {"hid_layers__choice": [[8], [16]]}}
@@ -57,8 +60,8 @@ def spec(searcher: str = "random", max_trial: int = 6, **meta: object) -> Spec:
     return spec_of(SPACE, meta=settings)
 
 
-def begin(directory: Path, one: Spec, size: int, lag: int) -> Search:
-    """A search in a directory, new or left there by an earlier process."""
+def begin(directory: Path, one: Spec, size: int, lag: int, uri: str | None = None) -> Search:
+    """A search in a directory, new or left there by an earlier process; its workers share but the URI with it."""
     fitness = {env.name: standard(env, describe(env)) for env in one.env}
     if not directory.exists():
         directory.mkdir(parents=True)
@@ -66,7 +69,7 @@ def begin(directory: Path, one: Spec, size: int, lag: int) -> Search:
     meta = one.meta
     kind = REGISTRIES["search_spec"].find(meta.search_spec.name)
     searcher = kind(meta.search_spec, search_space(one)[0], meta.max_trial, meta.seed, meta.objective.mode)
-    return Search(one, directory, Plan(one, searcher, size), ["envpool"], fitness, lag)
+    return Search(one, directory, Plan(one, searcher, size), ["envpool"], fitness, lag, store_of(uri, directory))
 
 
 @dataclass
@@ -102,7 +105,10 @@ class Workers:
 
     def die(self, name: str) -> tuple[int, ...]:
         """The worker of a program dies; the numbers of its trials."""
-        self.jobs.pop(name)._lock.close()
+        job = self.jobs.pop(name)
+        job._lock.close()
+        if job._away:
+            job._away._home.cleanup()
         trials = tuple(trial.number for trial in self.search.running[name].trials)
         self.search.lose(name, "its worker died")
         return trials
@@ -207,6 +213,36 @@ def test_workers_that_die_once_in_each_program_change_nothing(tmp_path: Path) ->
     assert left(tmp_path / "run") == expected
     lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
     assert {tuple(line["trials"]) for line in lines if line["event"] == "lost"} == died
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_deaths_of_workers_that_came_further_are_no_fault_of_a_trial(tmp_path: Path, away: bool) -> None:
+    one = spec_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, meta={"max_trial": 1, "checkpoint_frequency": 100})
+    expected = whole(tmp_path / "whole", one, 2, 1)
+    uri = f"file://{tmp_path}/there" if away else None
+    search = begin(tmp_path / "run", one, 2, 1, uri)
+    workers, died, saved = Workers(search, 1, random.Random(0)), 0, None
+    while not workers.run(1):
+        for name in list(workers.jobs):
+            if (now := search._saved(search.running[name].trials)) != saved and any(now):
+                workers.die(name)
+                died, saved = died + 1, now
+    assert died > ATTEMPTS and search.count("DONE") == 2
+    assert left(tmp_path / "run") == expected
+
+
+def test_workers_that_die_again_and_again_after_a_checkpoint_are_given_up(tmp_path: Path) -> None:
+    one = spec_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, meta={"max_trial": 1, "checkpoint_frequency": 100})
+    search = begin(tmp_path / "run", one, 2, 1)
+    workers, died = Workers(search, 1, random.Random(0)), 0
+    while not workers.run(1):
+        for name in list(workers.jobs):
+            place = checkpoint.place(search.directory, search.running[name].trials[0].number)
+            if place.exists():
+                os.utime(place)  # as where a program breaks, and half of it is begun each time
+                workers.die(name)
+                died += 1
+    assert search.count("FAILED") == 2 and died < 100
 
 
 def test_a_trial_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
