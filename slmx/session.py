@@ -506,10 +506,10 @@ def _port(spaces: Spaces, bodies: int) -> Port:
     from gymnasium.spaces import Discrete
 
     action = spaces.action_space
-    obs_size = int(np.prod(spaces.obs_space.shape))
+    obs_shape = tuple(spaces.obs_space.shape)
     if isinstance(action, Discrete):
-        return Port(obs_size, int(action.n), True, bodies)
-    return Port(obs_size, int(np.prod(action.shape)), False, bodies)
+        return Port(obs_shape, int(action.n), True, bodies)
+    return Port(obs_shape, int(np.prod(action.shape)), False, bodies)
 
 
 def _to_env(space: Box | Discrete) -> Callable[[torch.Tensor], np.ndarray]:

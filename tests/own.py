@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -122,7 +123,7 @@ class Affine:
 
     @staticmethod
     def build(
-        hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+        hp: Stacked, streams: Streams, inputs: Sequence[tuple[int, ...]], heads: Sequence[dict[str, tuple[int, float]]]
     ) -> AffineNetwork:
         return AffineNetwork(hp, streams, inputs, heads)
 
@@ -131,14 +132,18 @@ class AffineNetwork(nn.Module):
     """Weights `[M, inputs, outputs]` for each head of each port, from 0."""
 
     def __init__(
-        self, hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+        self,
+        hp: Stacked,
+        streams: Streams,
+        inputs: Sequence[tuple[int, ...]],
+        heads: Sequence[dict[str, tuple[int, float]]],
     ):
         super().__init__()
         self.hp = hp
         self.weights = nn.ParameterDict(
             {
-                f"{name}_{port}": torch.zeros(streams.members, n, outputs, dtype=streams.dtype)
-                for port, (n, own) in enumerate(zip(inputs, heads, strict=True))
+                f"{name}_{port}": torch.zeros(streams.members, math.prod(shape), outputs, dtype=streams.dtype)
+                for port, (shape, own) in enumerate(zip(inputs, heads, strict=True))
                 for name, (outputs, _) in own.items()
             }
         )

@@ -62,7 +62,7 @@ class DQN(Algorithm):
 
     def build(self) -> None:
         heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
-        inputs = [port.obs_size for port in self.ports]
+        inputs = [port.obs_shape for port in self.ports]
         self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
         self.optim = self.optimize(self.net)
         self.target = copy.deepcopy(self.net).requires_grad_(False)

@@ -32,7 +32,7 @@ class SARSA(Algorithm):
 
     def build(self) -> None:
         heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
-        inputs = [port.obs_size for port in self.ports]
+        inputs = [port.obs_shape for port in self.ports]
         self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
         self.optim = self.optimize(self.net)
         # one step more than it learns from: the last step's action is the next action of the one before

@@ -27,7 +27,7 @@ class ActorCritic(nn.Module):
     def __init__(self, net: Any, hp: Stacked, streams: Streams, ports: Sequence[Port], critic: bool = True):
         super().__init__()
         self.ports, self.shared = list(ports), critic and hp.shared
-        inputs = [port.obs_size for port in ports]
+        inputs = [port.obs_shape for port in ports]
         policy = [{"policy": (port.action_size, 0.01)} for port in ports]
         value = [{"value": (1, 1.0)} for _ in ports]
         if self.shared:

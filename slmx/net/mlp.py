@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -46,9 +47,9 @@ class MLP:
 
     @staticmethod
     def build(
-        hp: Stacked, streams: Streams, inputs: Sequence[int], heads: Sequence[dict[str, tuple[int, float]]]
+        hp: Stacked, streams: Streams, inputs: Sequence[tuple[int, ...]], heads: Sequence[dict[str, tuple[int, float]]]
     ) -> Network:
-        """A network for ports with observations of `inputs[p]` numbers and `heads[p]`: name to (outputs, last gain)."""
+        """A network for ports with inputs of shape `inputs[p]` and `heads[p]`: name to (outputs, last gain)."""
         from slmx.net.activation import tanh
         from slmx.net.layer import Dueling, Linear, Network, Stack
 
@@ -66,7 +67,7 @@ class MLP:
         def head(outputs: int, last_gain: float) -> Stack:
             return stack([last] * hp.head_depth + [outputs], last_gain)
 
-        encoders = [stack([n, widths[0]]) for n in inputs]
+        encoders = [stack([math.prod(shape), widths[0]]) for shape in inputs]
         trunk = stack(widths)
         made = [
             {

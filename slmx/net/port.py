@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -9,15 +10,19 @@ from dataclasses import dataclass
 class Port:
     """The bodies of an agent in one environment, all with one observation and action space.
 
-    `obs_size` numbers an observation; `action_size` actions to choose from (discrete) or action dimensions
-    (continuous);
+    `obs_shape` of an observation; `action_size` actions to choose from (discrete) or action dimensions (continuous);
     `bodies` per member.
     """
 
-    obs_size: int
+    obs_shape: tuple[int, ...]
     action_size: int
     discrete: bool
     bodies: int
+
+    @property
+    def obs_size(self) -> int:
+        """Numbers in an observation."""
+        return math.prod(self.obs_shape)
 
     def action_shape(self, n: int) -> tuple[int, ...]:
         """The shape, without the member axis, of the actions for n observations."""

@@ -18,7 +18,7 @@ from slmx.net.mlp import MLP, Activation
 from slmx.net.port import Port
 
 M = 3
-DISCRETE, CONTINUOUS = Port(4, 2, True, 5), Port(3, 2, False, 6)
+DISCRETE, CONTINUOUS = Port((4,), 2, True, 5), Port((3,), 2, False, 6)
 
 
 def streams(*sessions: int) -> Streams:
@@ -31,7 +31,7 @@ def hyper(**keys: Any) -> Stacked:
 
 
 def q_net(inputs: tuple[int, ...] = (4,), outputs: tuple[int, ...] = (2,), **keys: Any) -> Network:
-    return MLP.build(hyper(**keys), streams(), inputs, [{"q": (n, 1.0)} for n in outputs])
+    return MLP.build(hyper(**keys), streams(), [(n,) for n in inputs], [{"q": (n, 1.0)} for n in outputs])
 
 
 def numbers(*shape: int) -> Tensor:
@@ -105,7 +105,7 @@ def test_a_members_network_does_not_depend_on_its_company() -> None:
     together = q_net(dueling=True)
     for m in range(M):
         hp = Stacked([MLP.Hyper(optim_spec=Adam.Hyper(name="Adam"), hid_layers=[8, 6], dueling=True)])
-        alone = MLP.build(hp, streams(m), [4], [{"q": (2, 1.0)}])
+        alone = MLP.build(hp, streams(m), [(4,)], [{"q": (2, 1.0)}])
         for a, b in zip(alone.parameters(), together.parameters(), strict=True):
             assert torch.equal(a[0], b[m])
 
