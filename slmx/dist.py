@@ -37,6 +37,46 @@ class Categorical:
         return self.logits.argmax(-1)
 
 
+def relaxed_one_hot(logits: torch.Tensor, uniform: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
+    """Drawn discrete actions as vectors of 0 and 1, `[M, N, A]`, whose gradient is that of a softmax.
+
+    From logits, uniform noise in [0, 1) and temperatures that broadcast. Source: the straight-through Gumbel-softmax
+    of Jang et al., 2016, arXiv:1611.01144.
+    """
+    tiny = torch.finfo(uniform.dtype).tiny
+    gumbel = -(-uniform.clamp(min=tiny).log()).clamp(min=tiny).log()
+    soft = ((logits + gumbel) / temperature).softmax(-1)
+    hard = torch.nn.functional.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+    return hard + soft - soft.detach()
+
+
+class SquashedGaussian:
+    """The tangens hyperbolicus of normally distributed numbers: actions in (-1, 1); mean and log_std `[M, N, A]`.
+
+    Source: Haarnoja et al., 2018, arXiv:1812.05905, appendix C.
+    """
+
+    def __init__(self, mean: torch.Tensor, log_std: torch.Tensor):
+        self.mean, self.log_std = mean, log_std.clamp(-20, 2)
+
+    def sample(self, normal: torch.Tensor) -> torch.Tensor:
+        """Actions `[M, N, A]` from standard normal noise `[M, N, A]`."""
+        return (self.mean + self.log_std.exp() * normal).tanh()
+
+    def sample_log_prob(self, normal: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Actions `[M, N, A]` from standard normal noise `[M, N, A]`, and their log-densities `[M, N]`."""
+        x = self.mean + self.log_std.exp() * normal
+        log_prob = -0.5 * normal.square() - self.log_std - 0.5 * math.log(2 * math.pi)
+        # log(1 - tanh(x)^2), which tanh(x) itself would round to log(0); torch's softplus rounds a member's numbers
+        # by where they lie in memory
+        log_slope = 2 * (math.log(2) - x.abs() - (-2 * x.abs()).exp().log1p())
+        return x.tanh(), (log_prob - log_slope).sum(-1)
+
+    def mode(self) -> torch.Tensor:
+        """The actions in the middle, `[M, N, A]`."""
+        return self.mean.tanh()
+
+
 class Gaussian:
     """Independent normal distributions over A continuous actions; mean `[M, N, A]`, log_std `[M, 1 or N, A]`."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from slmx.algorithm.base import Algorithm
+from slmx.algorithm.replay_actor import ReplayActor
 from slmx.session import Program, Session
 from slmx.spec.build import build
 from slmx.spec.model import Spec
@@ -54,6 +55,9 @@ def values(agent: Any, *obs: Sequence[float]) -> Tensor:
     """What an agent expects from each observation: `[M, N]`, or `[M, N, A]` where it values actions."""
     x = torch.tensor(obs, dtype=agent.setting.dtype).expand(agent.members, len(obs), -1)
     with torch.no_grad():
+        if isinstance(agent, ReplayActor):
+            every = agent.critics.every[0]
+            return agent.critics(0, x, None if every else agent.as_vector(0, agent.exploit(0, x))).amin(0)
         return agent.net.value(0, x) if hasattr(agent.net, "value") else agent.net(0, "q", x)
 
 

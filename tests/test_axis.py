@@ -17,6 +17,7 @@ from slmx.algorithm.base import Algorithm
 from slmx.member.axis import Membered
 from slmx.member.hyper import Stacked
 from slmx.member.streams import Streams
+from slmx.net.target import Target
 from slmx.session import Program, Session
 from slmx.spec.dump import with_settings
 from slmx.spec.model import Spec
@@ -148,9 +149,9 @@ def test_parameters_stay_views_of_their_optimiser_s_tensor(way: str, kind: str) 
         for optimizer in agent.optimizers:
             optimizer.flat.fill_(0.5)
             assert all((p == 0.5).all() and p.shape[0] == 3 for p in optimizer.parameters)
-        if way.startswith("DQN"):
-            agent.target_flat.fill_(0.25)
-            assert all((p == 0.25).all() and not p.requires_grad for p in agent.target.parameters())
+        for target in (part for part in vars(agent).values() if isinstance(part, Target)):
+            target.flat.fill_(0.25)
+            assert all((p == 0.25).all() and not p.requires_grad for p in target.network.parameters())
 
 
 @learning_cases

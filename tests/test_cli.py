@@ -41,7 +41,7 @@ DQN: dict[str, Any] = {
     },
     "env": {"name": "CartPole-v1", "max_frame": 1000},
 }
-KNOWN_ALGORITHMS = "known: Random, REINFORCE, A2C, PPO, SARSA, DQN, or module:Class"
+KNOWN_ALGORITHMS = "known: Random, REINFORCE, A2C, PPO, SARSA, DQN, DDPG, TD3, SAC, CrossQ, or module:Class"
 
 
 class Said(NamedTuple):
@@ -177,7 +177,7 @@ SPECS: dict[str, tuple[Any, list[str]]] = {
         edited(DQN, (("env", "name"), "Pendulum-v1")),
         [
             "agent.0.algorithm.name: DQN cannot act in Pendulum-v1 (env.0), whose actions are continuous; "
-            "continuous actions are taken by REINFORCE, A2C, PPO"
+            "continuous actions are taken by REINFORCE, A2C, PPO, DDPG, TD3, SAC, CrossQ"
         ],
     ),
     "memory of another algorithm": (

@@ -65,6 +65,7 @@ from slmx.spec.search_space import search_space
 from tests.programs import Keys, parameters, program
 from tests.search.test_tune_schedulers import Court
 
+EARLY: Keys = {"training_start_step": 16, "training_frequency": 8}
 # Values that make keys matter within few frames; keys that are not here have their defaults.
 BASES: dict[str, Keys] = {
     "REINFORCE": {},
@@ -72,6 +73,10 @@ BASES: dict[str, Keys] = {
     "PPO": {"time_horizon": 8, "minibatch_size": 8, "training_epoch": 3, "clip_eps": 0.05},
     "SARSA": {"time_horizon": 8, "explore_var": 1.0},
     "DQN": {"explore_var": 1.0, "update_frequency": 80, "training_start_step": 16, "training_frequency": 8},
+    "DDPG": EARLY,
+    "TD3": EARLY,
+    "SAC": EARLY,
+    "CrossQ": EARLY,
     "Episodes": {"episodes": 2},
     "Replay": {"max_size": 24, "batch_size": 8},
     "PrioritizedReplay": {"max_size": 24, "batch_size": 8},
@@ -79,6 +84,7 @@ BASES: dict[str, Keys] = {
 }
 OPTIMIZER: Keys = {"name": "Adam", "lr": 0.01}
 ENV: Keys = {"name": "CartPole-v1", "max_frame": 240, "max_t": 10}
+CONTINUOUS: Keys = ENV | {"name": "Pendulum-v1"}
 FEW = 4  # options of a key that makes modes, each tested with all the other keys
 
 
@@ -96,8 +102,15 @@ def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMI
     return agent
 
 
-def spec_of(agent: Keys, env: Keys = ENV, meta: Keys | None = None, **rest: Any) -> Keys:
+def is_fit(agent: Keys, kind: str) -> bool:
+    """Whether an agent can take actions of a kind as its keys are."""
+    found = REGISTRIES["algorithm"].find(agent["algorithm"]["name"])
+    return kind in found.actions and not found.unfit(found.Hyper(**agent["algorithm"]), kind)
+
+
+def spec_of(agent: Keys, env: Keys | None = None, meta: Keys | None = None, **rest: Any) -> Keys:
     """A raw spec of two bodies, in float64, in which the smallest difference shows."""
+    env = env or (ENV if is_fit(agent, "discrete") else CONTINUOUS)
     meta = {"dtype": "float64", "eval_episode": 1, "max_session": 1, **(meta or {})}
     return {"agent": agent, "env": env, "body": {"num": 2}, "meta": meta, **rest}
 
@@ -204,7 +217,8 @@ def modes() -> dict[str, Keys]:
             for knob in knobs(built(raw)):
                 if not knob.path.startswith("agent.0.net") and is_mode(knob.model, knob.field):
                     for value in others(knob.annotation, knob.value):
-                        found[f"{label}-{knob.field}={value}"] = settled(changed(raw, knob.path, value))
+                        other = settled(changed(raw, knob.path, value))
+                        found[f"{label}-{knob.field}={value}"] = settled(spec_of(other["agent"][0]))
     return found
 
 
@@ -306,6 +320,8 @@ def check_agent(raw: Keys, whole: bool) -> None:
         assert values, f"{knob}: no other value; give the rule one"
         for value in values if whole else values[:1]:
             other = changed(raw, knob.path, value)
+            if {knob.path} == {error.path for error in problems(built(other))}:
+                continue  # refused in this environment
             _, errors = attempt("knobs", other)
             assert all("does nothing" in error.message for error in errors), f"{knob} = {value}: {errors}"
             (silent if knob.path in {e.path for e in errors} else alive)[f"{knob} = {value}"] = built(other)

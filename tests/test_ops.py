@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from slmx import ops
-from slmx.dist import Categorical, Gaussian
+from slmx.dist import Categorical, Gaussian, SquashedGaussian, relaxed_one_hot
 
 GAMMA = torch.tensor([[0.9]], dtype=torch.float64)
 LAM = torch.tensor([[0.95]], dtype=torch.float64)
@@ -243,3 +243,36 @@ def test_gaussian_equals_torch() -> None:
     assert torch.equal(own.mode(), mean)
     noise = torch.randn(3, 50, 4, generator=generator)
     torch.testing.assert_close(own.sample(noise), mean + log_std.exp() * noise)
+
+
+def test_squashed_gaussian_equals_torch_and_stays_finite_at_the_bounds() -> None:
+    mean, log_std = torch.tensor([[[0.3, -1.2]]]).double(), torch.tensor([[[-0.5, 0.2]]]).double()
+    normal = torch.tensor([[[0.7, -0.4]]]).double()
+    own = SquashedGaussian(mean, log_std)
+    action, log_prob = own.sample_log_prob(normal)
+    base = torch.distributions.Normal(mean, log_std.exp())
+    oracle = torch.distributions.TransformedDistribution(base, [torch.distributions.TanhTransform(cache_size=1)])
+    torch.testing.assert_close(action, (mean + log_std.exp() * normal).tanh())
+    torch.testing.assert_close(log_prob, oracle.log_prob(action).sum(-1))
+    torch.testing.assert_close(own.sample(normal), action)
+    torch.testing.assert_close(own.mode(), mean.tanh())
+    far = torch.full((1, 1, 1), 40.0, requires_grad=True)
+    action, log_prob = SquashedGaussian(far, torch.zeros(1, 1, 1)).sample_log_prob(torch.zeros(1, 1, 1))
+    (slope,) = torch.autograd.grad(log_prob.sum(), far)
+    assert action.item() == 1 and log_prob.isfinite().all() and slope.item() == pytest.approx(2)
+    assert SquashedGaussian(mean, log_std + 99).log_std.max() == 2
+
+
+def test_relaxed_one_hot_draws_in_proportion_and_has_the_gradient_of_a_softmax() -> None:
+    logits = torch.tensor([0.1, 0.2, 0.7]).log().expand(1, 20_000, 3)
+    uniform = torch.rand(1, 20_000, 3, generator=torch.Generator().manual_seed(0))
+    drawn = relaxed_one_hot(logits, uniform, torch.ones(1, 1, 1))
+    torch.testing.assert_close(drawn.mean(1), torch.tensor([[0.1, 0.2, 0.7]]), atol=0.01, rtol=0)
+    torch.testing.assert_close(drawn.amax(-1), torch.ones(1, 20_000))
+    x = torch.tensor([[[0.3, -0.1]]]).double().requires_grad_()
+    noise = torch.tensor([[[0.4, 0.6]]]).double()
+    soft = ((x - (-noise.log()).log()) / 0.5).softmax(-1)
+    hard = relaxed_one_hot(x, noise, torch.full((1, 1, 1), 0.5).double())
+    found, expected = (torch.autograd.grad(y[..., 0].sum(), x)[0] for y in (hard, soft))
+    torch.testing.assert_close(found, expected)
+    assert relaxed_one_hot(torch.zeros(1, 1, 2), torch.tensor([[[0.0, 0.5]]]), torch.ones(1, 1, 1)).isfinite().all()

@@ -26,6 +26,8 @@ REPLAY: Keys = {"name": "Replay", "max_size": 500, "batch_size": 32}
 OFF_POLICY: Keys = {
     "name": "DQN", "gamma": GAMMA, "explore_var": 1.0, "training_start_step": 32, "training_frequency": 4,
 }  # fmt: skip
+ACTING: Keys = {"gamma": GAMMA, "training_start_step": 100, "training_frequency": 4}
+FOLLOWING: Keys = ACTING | {"polyak_coef": 0.2}
 # how each algorithm is run: algorithm, memory, frames of a member
 WAYS: dict[str, tuple[Keys, Keys, int]] = {
     "REINFORCE": ({"name": "REINFORCE", "gamma": GAMMA, "baseline": True, "normalize_return": False}, EPISODES, 1200),
@@ -45,8 +47,16 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
         | {"double": True, "num_step_returns": 2, "update_type": "polyak", "polyak_coef": 0.2, "loss": "squared"},
         REPLAY | {"name": "PrioritizedReplay"}, 800,
     ),
+    "DDPG": ({"name": "DDPG", "exploration": "gumbel"} | FOLLOWING, REPLAY, 800),
+    "TD3": ({"name": "TD3", "exploration": "gumbel"} | FOLLOWING, REPLAY, 800),
+    "SAC": ({"name": "SAC", "alpha": 0.02} | FOLLOWING, REPLAY, 800),
+    "SAC-all": (
+        {"name": "SAC", "alpha": 0.02, "num_step_returns": 2} | FOLLOWING, REPLAY | {"name": "PrioritizedReplay"}, 800,
+    ),
+    "CrossQ": ({"name": "CrossQ", "alpha": 0.02, "policy_delay": 1} | ACTING, REPLAY, 800),
 }  # fmt: skip
-CONTINUOUS = ("REINFORCE", "A2C", "A2C-episodes", "PPO")
+CONTINUOUS = ("REINFORCE", "A2C", "A2C-episodes", "PPO", "DDPG", "TD3", "SAC", "CrossQ")
+OFF_POLICY_WAYS = [way for way, (_, memory, _) in WAYS.items() if "Replay" in memory["name"]]
 
 
 def learn(way: str, probe: str, changes: Keys | None = None, **kwargs: Any) -> Any:
@@ -96,7 +106,10 @@ def test_reward_for_the_action_that_fits_the_observation(way: str) -> None:
 
 @pytest.mark.parametrize("way", CONTINUOUS)
 def test_reward_for_the_continuous_action_that_fits_the_observation(way: str) -> None:
-    near(greedy(learn(way, "Aim"), [-1.0], [1.0]).squeeze(-1), [-0.5, 0.5], tolerance=0.25)
+    noise = {"exploration": "gaussian", "noise": 0.3} if way in ("DDPG", "TD3") else {}
+    oftener = {"training_frequency": 2} if way in OFF_POLICY_WAYS else {}
+    agent = learn(way, "Aim", noise | oftener)
+    near(greedy(agent, [-1.0], [1.0]).squeeze(-1), [-0.5, 0.5], tolerance=0.25)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -182,7 +195,7 @@ def rows_of(batch: Batch) -> list[list[tuple[Any, ...]]]:
     ]
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if "DQN" not in way])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in OFF_POLICY_WAYS])
 def test_on_policy_learning_sees_every_emitted_transition_once_and_no_other(
     way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +221,7 @@ def test_on_policy_learning_sees_every_emitted_transition_once_and_no_other(
     assert len(seen.emitted) - waiting <= len(known) <= len(seen.emitted) == 2 * 4 * 64
 
 
-@pytest.mark.parametrize("way", ["DQN", "DQN-all"])
+@pytest.mark.parametrize("way", OFF_POLICY_WAYS)
 def test_off_policy_learning_sees_emitted_transitions_only(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen(monkeypatch)
     algorithm, memory, _ = WAYS[way]

@@ -77,7 +77,8 @@ def resumed(directory: Path) -> dict[str, bytes]:
 def test_every_algorithm_goes_on_where_it_was_left(way: str, tmp_path: Path) -> None:
     algorithm, memory, net, _ = members.WAYS[way]
     meta: Keys = {"max_session": 2, "log_frequency": 50, "checkpoint_frequency": 150}
-    one = spec(algorithm, memory, ENV, members.NET | net if algorithm["name"] != "Random" else {}, 2, meta)
+    env = ENV if "discrete" in members.kinds_of(way) else ENV | {"name": "Pendulum-v1"}
+    one = spec(algorithm, memory, env, members.NET | net if algorithm["name"] != "Random" else {}, 2, meta)
     expected = whole(one, tmp_path)
     directory = interrupted(one, tmp_path, 500)
     assert (directory / "checkpoint").is_dir()

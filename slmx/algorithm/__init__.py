@@ -7,4 +7,8 @@ ALGORITHMS = {
     "PPO": "slmx.algorithm.ppo:PPO",
     "SARSA": "slmx.algorithm.sarsa:SARSA",
     "DQN": "slmx.algorithm.dqn:DQN",
+    "DDPG": "slmx.algorithm.ddpg:DDPG",
+    "TD3": "slmx.algorithm.td3:TD3",
+    "SAC": "slmx.algorithm.sac:SAC",
+    "CrossQ": "slmx.algorithm.crossq:CrossQ",
 }

@@ -58,7 +58,16 @@ class Algorithm(Membered):
     net_keys: ClassVar[frozenset[str]] = (
         frozenset()
     )  # keys of the network that only some algorithms use, and this one does
+    squashes: ClassVar[bool] = (
+        False  # whether its continuous actions stay in [-1, 1], and so need bounds to be scaled to
+    )
+    renorms: ClassVar[bool] = False  # whether its networks normalise over batches
     learns: ClassVar[bool] = True  # whether it makes anything of what it observes and is rewarded with
+
+    @classmethod
+    def unfit(cls, hyper: Any, kind: str) -> dict[str, str]:
+        """Keys whose values do not fit actions of a kind that it takes, "discrete" or "continuous", and why."""
+        return {}
 
     @classmethod
     def idle(cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int]) -> dict[str, str]:

@@ -6,38 +6,30 @@ memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.base import Algorithm
 from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
+from slmx.algorithm.replay import ReplayAlgorithm, ReplayHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int, PerMember
-from slmx.member.optim import bind, flatten
-
-if TYPE_CHECKING:
-    from slmx.env.base import Step
 
 
-class DQN(Algorithm):
+class DQN(ReplayAlgorithm):
     """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
 
-    memories = ("Replay", "PrioritizedReplay")
     actions = ("discrete",)
     net_keys = frozenset({"dueling"})
-    copied = (*Algorithm.copied, "target", "target_flat", "recent")
+    copied = (*ReplayAlgorithm.copied, "target")
 
-    class Hyper(ExploringHyper):
+    class Hyper(ReplayHyper, ExploringHyper):
         """Deep Q-learning."""
 
         double: bool = Field(
             False, description="the online network chooses the next action, the target network values it"
         )
-        num_step_returns: Int = Field(1, ge=1, description="rewards between an observation and its bootstrap")
         loss: Literal["huber", "squared"] = Field("huber", description="of the temporal-difference error")
         update_type: Literal["replace", "polyak", "none"] = Field(
             "replace", description="how the target network follows"
@@ -46,9 +38,6 @@ class DQN(Algorithm):
         polyak_coef: PerMember = Field(
             0.005, gt=0, le=1, description="share of the online network taken over per update"
         )
-        training_start_step: Int = Field(1000, ge=0, description="frames before the first update")
-        training_frequency: Int = Field(4, ge=1, description="frames per training")
-        training_iter: Int = Field(1, ge=1, description="updates per training")
 
         def idle(self) -> dict[str, str]:
             unused = {}
@@ -61,22 +50,15 @@ class DQN(Algorithm):
             return unused
 
     def build(self) -> None:
+        from slmx.net.target import Target
+
         heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
         inputs = [port.obs_shape for port in self.ports]
         self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
         self.optim = self.optimize(self.net)
-        self.target = copy.deepcopy(self.net).requires_grad_(False)
-        self.target_flat = flatten(self.target.parameters())
-        self.memory = [
-            self.setting.memory(self.memory_hp, self.setting.streams(f"memory {port}"))
-            for port in range(len(self.ports))
-        ]
-        self.recent: list[list[tuple[torch.Tensor, ...]]] = [[] for _ in self.ports]
-        self.trained = self.replaced = 0
-
-    def follow(self, index: Sequence[int]) -> None:
-        super().follow(index)
-        bind(self.target.parameters(), self.target_flat)
+        self.target = Target(self.net)
+        self.build_memory()
+        self.replaced = 0
 
     def networks(self) -> dict[str, torch.nn.Module]:
         return {"net": self.net}
@@ -88,32 +70,11 @@ class DQN(Algorithm):
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
         return self.net(port, "q", obs).argmax(-1)
 
-    def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        if self.hp.num_step_returns == 1:
-            bootstrap = self.hp.gamma * ~step.terminated
-            self.memory[port].add(obs, action, step.reward, step.next_obs, bootstrap)
-            return
-        recent = self.recent[port]
-        recent.append((obs, action, step.reward, step.next_obs, step.terminated, step.done))
-        if len(recent) == self.hp.num_step_returns:
-            reward, next_obs, terminated, done = (torch.stack([row[i] for row in recent], 1) for i in range(2, 6))
-            reward, next_obs, terminated, discount = ops.n_step_transition(
-                reward, next_obs, terminated, done, self.hp.gamma
-            )
-            first_obs, first_action = recent.pop(0)[:2]
-            self.memory[port].add(first_obs, first_action, reward, next_obs, discount * ~terminated)
-
     def improve(self) -> None:
-        due = self.frame // self.hp.training_frequency
-        ready = self.frame >= self.hp.training_start_step and all(memory.size for memory in self.memory)
-        if ready and due > self.trained:
-            self.schedule()
-            for _ in range((due - self.trained) * self.hp.training_iter):
-                self.learn()
-        self.trained = due
+        super().improve()
         if self.hp.update_type == "replace" and self.frame // self.hp.update_frequency > self.replaced:
             self.replaced = self.frame // self.hp.update_frequency
-            self.target_flat.copy_(self.optim.flat)
+            self.target.replace(self.optim.flat)
 
     def learn(self) -> None:
         """One gradient step on a batch of every port."""
@@ -122,16 +83,16 @@ class DQN(Algorithm):
         self.optim.step(loss)
         self.updates += 1
         if self.hp.update_type == "polyak":
-            self.target_flat.lerp_(self.optim.flat, self.hp.polyak_coef)
+            self.target.approach(self.optim.flat, self.hp.polyak_coef)
         elif self.hp.update_type == "none":
-            self.target_flat.copy_(self.optim.flat)
+            self.target.replace(self.optim.flat)
         self.log(loss=loss, grad_norm=self.optim.grad_norm)
 
     def loss(self, port: int) -> torch.Tensor:
         """The loss `[M]` of a batch of one port."""
         batch = self.memory[port].sample()
         with torch.no_grad():
-            next_q = self.target(port, "q", batch.next_obs)
+            next_q = self.target.network(port, "q", batch.next_obs)
             if self.hp.double:
                 next_value = ops.pick(next_q, self.net(port, "q", batch.next_obs).argmax(-1))
             else:

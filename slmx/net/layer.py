@@ -76,11 +76,17 @@ class _Narrow(torch.autograd.Function):
 
 
 class Stack(nn.Module):
-    """Linear layers with an activation after each, or after all but the last."""
+    """Linear layers with an activation after each, or after all but the last; `norms`: what comes before each."""
 
-    def __init__(self, layers: Sequence[Linear], activation: Callable[[Tensor], Tensor], last: bool = True):
+    def __init__(
+        self,
+        layers: Sequence[Linear],
+        activation: Callable[[Tensor], Tensor],
+        last: bool = True,
+        norms: Sequence[nn.Module] = (),
+    ):
         super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers, self.norms = nn.ModuleList(layers), nn.ModuleList(norms)
         self.activation, self.last = activation, last
         # plain references: looking parameters up through modules takes longer than small layers themselves
         self._maps = [(layer.bias, layer.weight) for layer in layers]
@@ -88,6 +94,8 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         final = len(self._maps) - 1
         for i, (bias, weight) in enumerate(self._maps):
+            if self.norms:
+                x = self.norms[i].forward(x)
             x = affine(x, bias, weight, rows)
             if i < final or self.last:
                 x = self.activation(x)

@@ -26,6 +26,8 @@ Activation = Literal[
 class MLP:
     """Linear layers with an activation between: a port's first hidden layer is its encoder, the others the trunk."""
 
+    renorms = True  # `build` can normalise
+
     class Hyper(Hyper):
         """A multi-layer perceptron and how it is optimised."""
 
@@ -47,11 +49,19 @@ class MLP:
 
     @staticmethod
     def build(
-        hp: Stacked, streams: Streams, inputs: Sequence[tuple[int, ...]], heads: Sequence[dict[str, tuple[int, float]]]
+        hp: Stacked,
+        streams: Streams,
+        inputs: Sequence[tuple[int, ...]],
+        heads: Sequence[dict[str, tuple[int, float]]],
+        renormed: bool = False,
     ) -> Network:
-        """A network for ports with inputs of shape `inputs[p]` and `heads[p]`: name to (outputs, last gain)."""
+        """A network for ports with inputs of shape `inputs[p]` and `heads[p]`: name to (outputs, last gain).
+
+        `renormed`: what comes into each layer is normalised over the batch.
+        """
         from slmx.net.activation import tanh
         from slmx.net.layer import Dueling, Linear, Network, Stack
+        from slmx.net.renorm import BatchRenorm
 
         name = hp.hid_layers_activation
         activation = tanh if name == "tanh" else getattr(torch.nn.functional, name)
@@ -62,7 +72,9 @@ class MLP:
             final = len(sizes) - 2
             gains = [last_gain if i == final and last_gain is not None else gain for i in range(len(sizes) - 1)]
             layers = [Linear(streams, sizes[i], sizes[i + 1], hp.init_fn, g) for i, g in enumerate(gains)]
-            return Stack(layers, activation, last=last_gain is None)
+            members, like = streams.members, (streams.dtype, streams.device)
+            norms = [BatchRenorm(members, n, *like) for n in sizes[:-1]] if renormed else []
+            return Stack(layers, activation, last_gain is None, norms)
 
         def head(outputs: int, last_gain: float) -> Stack:
             return stack([last] * hp.head_depth + [outputs], last_gain)

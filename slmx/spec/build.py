@@ -214,6 +214,12 @@ class _Builder:
             self.wrong(join(place, "memory.name"), f"{name} cannot learn from {memory.name}", known)
         if agent.net is not None and not algorithm.learns:
             self.wrong(join(place, "net"), f"does nothing: {name} learns nothing")
+        if algorithm.renorms and agent.net is not None:
+            net, registry = getattr(agent.net, "type", ""), REGISTRIES["net"]
+            if not getattr(registry.find(net), "renorms", False):
+                able = [known for known in registry.known if getattr(registry.find(known), "renorms", False)]
+                known = f"those that can: {', '.join(able)}"
+                self.wrong(join(place, "net.type"), f"{name} needs a network that normalises batches inside", known)
         if self.idle:
             self.check_idle(agent, raw, place, ())
 

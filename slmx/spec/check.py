@@ -184,20 +184,34 @@ def _changed(spec: Spec, path: str, value: Any) -> list[SpecError]:
 
 def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[SpecError]:
     """Agents whose algorithm cannot act in an environment they live in."""
+    from gymnasium.spaces import Box
+
     errors = []
     for a, e in sorted({(body.agent, body.env) for body in space.bodies}):
-        name, registry = spec.agent[a].algorithm.name, REGISTRIES["algorithm"]
-        kind = "continuous" if e in described and hasattr(described[e].action_space, "low") else "discrete"
-        if e in described and kind not in registry.find(name).actions:
+        if e not in described:
+            continue
+        hyper, registry, actions = spec.agent[a].algorithm, REGISTRIES["algorithm"], described[e].action_space
+        name, algorithm = hyper.name, registry.find(hyper.name)
+        kind = "continuous" if isinstance(actions, Box) else "discrete"
+        where = f"{spec.env[e].name} (env.{e})"
+        if kind not in algorithm.actions:
             able = [known for known in registry.known if kind in registry.find(known).actions and known != "Random"]
             hint = f"{kind} actions are taken by {', '.join(able)}"
             errors.append(
                 SpecError(
                     f"agent.{a}.algorithm.name",
-                    f"{name} cannot act in {spec.env[e].name} (env.{e}), whose actions are {kind}",
+                    f"{name} cannot act in {where}, whose actions are {kind}",
                     hint,
                 )
             )
+            continue
+        errors += [
+            SpecError(f"agent.{a}.algorithm.{key}", f"does not fit {where}: {wrong}")
+            for key, wrong in algorithm.unfit(hyper, kind).items()
+        ]
+        if algorithm.squashes and isinstance(actions, Box) and not actions.is_bounded():
+            wrong = f"{name} acts within bounds, and actions of {where} have none"
+            errors.append(SpecError(f"agent.{a}.algorithm.name", wrong, "A2C and PPO do without"))
     return errors
 
 

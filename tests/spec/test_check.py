@@ -51,9 +51,42 @@ def test_everything_is_told_at_once(write: Write, ppo: dict[str, Any], dqn: dict
     assert 'one: env.0.name: unknown environment "CartPol-v1"; did you mean "CartPole-v' in said[3]
     assert said[4] == (
         "spec.json: two: agent.0.algorithm.name: DQN cannot act in Pendulum-v1 (env.0), whose actions are continuous; "
-        "continuous actions are taken by REINFORCE, A2C, PPO"
+        "continuous actions are taken by REINFORCE, A2C, PPO, DDPG, TD3, SAC, CrossQ"
     )
     assert len(said) == 5
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "env", "more", "message"),
+    [
+        (
+            {"name": "TD3"}, "CartPole-v1", {},
+            "agent.0.algorithm.exploration: does not fit CartPole-v1 (env.0): "
+            '"gaussian" is not for discrete actions; they take "gumbel"',
+        ),
+        (
+            {"name": "DDPG", "exploration": "gumbel"}, "Pendulum-v1", {},
+            "agent.0.algorithm.exploration: does not fit Pendulum-v1 (env.0): "
+            '"gumbel" is not for continuous actions; they take "gaussian" or "ornstein_uhlenbeck"',
+        ),
+        (
+            {"name": "SAC"}, "tests.probes:Aim", {},
+            "agent.0.algorithm.name: SAC acts within bounds, and actions of tests.probes:Aim (env.0) have none; "
+            "A2C and PPO do without",
+        ),
+        (
+            {"name": "CrossQ"}, "Pendulum-v1", {"type": "tests.own:Affine"},
+            "agent.0.net.type: CrossQ needs a network that normalises batches inside; those that can: MLP",
+        ),
+    ],
+    ids=["discrete TD3", "continuous gumbel", "no bounds", "no batch renormalisation"],
+)  # fmt: skip
+def test_actions_and_networks_that_do_not_fit_are_one_error(
+    write: Write, dqn: dict[str, Any], algorithm: dict[str, Any], env: str, more: dict[str, Any], message: str
+) -> None:
+    dqn["agent"] |= {"algorithm": algorithm, "net": {"type": "MLP", "optim_spec": {"name": "Adam"}} | more}
+    dqn["env"]["name"] = env
+    assert lines(write({"one": dqn})) == [f"spec.json: one: {message}"]
 
 
 def test_one_spec_of_a_file(write: Write, ppo: dict[str, Any]) -> None:

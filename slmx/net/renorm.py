@@ -1,0 +1,47 @@
+"""Batch renormalisation. (This module imports torch at once; name it late.)"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.01  # share of a batch's statistics that the running ones take over
+WARM_UP = 10_000  # batches until the corrections count, which before that are of statistics that know too little
+MOST_SCALE, MOST_SHIFT = 3.0, 5.0  # of the corrections
+EPSILON = 1e-3
+
+
+class BatchRenorm(nn.Module):
+    """Features `[M, N, F]` to mean 0 and variance 1 (Ioffe, 2017, arXiv:1702.03275), each member by its own batch.
+
+    In training by the statistics of the batch, corrected towards the running ones; else by the running ones alone.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    batches: Tensor
+
+    def __init__(self, members: int, features: int, dtype: torch.dtype, device: str):
+        super().__init__()
+        like = {"dtype": dtype, "device": device}
+        self.weight = nn.Parameter(torch.ones(members, 1, features, **like))
+        self.bias = nn.Parameter(torch.zeros(members, 1, features, **like))
+        self.register_buffer("mean", torch.zeros(members, 1, features, **like))
+        self.register_buffer("variance", torch.ones(members, 1, features, **like))
+        self.register_buffer("batches", torch.zeros(members, 1, 1, **like))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return (x - self.mean) * (self.variance + EPSILON).rsqrt() * self.weight + self.bias
+        mean, variance = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
+        with torch.no_grad():
+            deviation, running = (variance + EPSILON).sqrt(), (self.variance + EPSILON).sqrt()
+            warm = self.batches >= WARM_UP
+            scale = (deviation / running).clamp(1 / MOST_SCALE, MOST_SCALE).where(warm, torch.ones_like(running))
+            shift = ((mean - self.mean) / running).clamp(-MOST_SHIFT, MOST_SHIFT).where(warm, torch.zeros_like(running))
+            sound = (mean + variance).isfinite()  # of a member that fails the statistics stay as they were
+            self.mean.lerp_(mean.where(sound, self.mean), MOMENTUM)
+            self.variance.lerp_(variance.where(sound, self.variance), MOMENTUM)
+            self.batches += 1
+        normal = (x - mean) * (variance + EPSILON).rsqrt()
+        return (normal * scale + shift) * self.weight + self.bias
