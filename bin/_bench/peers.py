@@ -1,6 +1,6 @@
 """Other libraries on the same task with the same hyperparameters, in their own virtual environment.
 
-python peers.py {stable-baselines3|cleanrl} {PPO|DQN} ENV FRAMES prints frames and seconds as JSON. The loops called
+python peers.py {stable-baselines3|cleanrl} {PPO|DQN|SAC} ENV FRAMES prints frames and seconds as JSON. The loops called
 cleanrl do in plain torch what CleanRL's ppo.py and dqn.py do (https://github.com/vwxyzjn/cleanrl), step for step.
 """
 
@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from settings import DQN, GAMMA, HIDDEN, PPO
+from settings import DQN, GAMMA, HIDDEN, PPO, SAC
 from torch import nn
 
 
@@ -52,6 +52,19 @@ def stable_baselines3(algorithm: str, env: str, frames: int) -> Callable[[], Any
 
     if algorithm == "PPO":
         model: Any = sb3_ppo(env, 0)
+    elif algorithm == "SAC":
+        model = sb3.SAC(
+            "MlpPolicy",
+            make_vec_env(env, 1, seed=0),
+            learning_rate=SAC["lr"],
+            buffer_size=SAC["memory"],
+            learning_starts=SAC["learning_starts"],
+            batch_size=SAC["batch"],
+            tau=SAC["polyak"],
+            gamma=GAMMA,
+            policy_kwargs={"net_arch": HIDDEN},
+            device="cpu",
+        )
     else:
         start, end, steps = DQN["explore"]
         model = sb3.DQN(

@@ -29,6 +29,7 @@ DQN = {
     "explore": (1.0, 0.05, 5000),  # from, to, over so many frames
     "max_grad_norm": 10.0,
 }
+SAC = {"lr": 1e-3, "memory": 10_000, "batch": 64, "polyak": 0.005, "learning_starts": 1000}
 # A search: what is drawn, by the name of the function that draws it, and how each setting is tried.
 SPACE = {"lr": ("loguniform", 1e-4, 1e-2), "gamma": ("uniform", 0.9, 0.999), "entropy": ("loguniform", 1e-4, 1e-1)}
 SEEDS = 4
@@ -52,6 +53,14 @@ def spec(algorithm: str, env: str, frames: int, backend: str = "envpool") -> dic
             },
             "memory": {"name": "Replay", "max_size": DQN["memory"], "batch_size": DQN["batch"]},
             "net": _net("relu", DQN),
+        }
+        bodies = 1
+    elif algorithm == "SAC":
+        learning = {"name": "SAC", "gamma": GAMMA, "polyak_coef": SAC["polyak"]}
+        agent = {
+            "algorithm": learning | {"training_start_step": SAC["learning_starts"]},
+            "memory": {"name": "Replay", "max_size": SAC["memory"], "batch_size": SAC["batch"]},
+            "net": _net("relu", SAC),
         }
         bodies = 1
     else:
@@ -94,6 +103,6 @@ def _net(activation: str, setting: dict[str, Any]) -> dict[str, Any]:
         "type": "MLP",
         "hid_layers": HIDDEN,
         "hid_layers_activation": activation,
-        "clip_grad_val": setting["max_grad_norm"],
+        "clip_grad_val": setting.get("max_grad_norm"),
         "optim_spec": {"name": "Adam", "lr": setting["lr"]},
     }

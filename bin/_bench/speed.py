@@ -19,29 +19,31 @@ HERE = Path(__file__).parent
 PEERS = {"stable-baselines3": "stable-baselines3", "cleanrl": "CleanRL's loop"}
 PEER_PACKAGES = ["stable-baselines3==2.9.2"]
 PEER_PACKAGES_AS_HERE = ["torch", "gymnasium[box2d]", "ray[tune]", "optuna"]
-ENVS = ["CartPole-v1", "LunarLander-v3"]
-# Frames per member. DQN starts to learn after 1000, so all of its contenders run equally many.
+DISCRETE = ["CartPole-v1", "LunarLander-v3"]
+ENVS = {"PPO": DISCRETE, "A2C": DISCRETE, "DQN": DISCRETE, "SAC": ["Pendulum-v1"]}
+# Frames per member. DQN and SAC start to learn after 1000, so all of their contenders run equally many.
 FRAMES = {
     "PPO": {1: 102_400, 4: 51_200, 16: 20_480, 64: 10_240},
     "A2C": {1: 102_400, 4: 51_200, 16: 20_480, 64: 10_240},
     "DQN": {1: 10_000, 4: 10_000, 16: 10_000, 64: 10_000},
+    "SAC": {1: 5_000, 4: 5_000, 16: 5_000, 64: 5_000},
 }
-PEER_FRAMES = {"PPO": 30_720, "DQN": 10_000}
+PEER_FRAMES = {"PPO": 30_720, "DQN": 10_000, "SAC": 5_000}
+LOOPS = ("PPO", "DQN")  # of CleanRL's
 
 
 def bench_speed(only: str, peers: bool, quick: bool) -> None:
     """Measure and print the tables."""
     members = [1, 16] if quick else [1, 4, 16, 64]
-    envs = ENVS[:1] if quick else ENVS
     shrink = 4 if quick else 1
     python = peer_python() if peers else None
     contenders: dict[tuple[str, str, str], list[str]] = {}
-    for env in envs:
-        for algorithm, sizes in FRAMES.items():
+    for algorithm, sizes in FRAMES.items():
+        for env in ENVS[algorithm][:1] if quick else ENVS[algorithm]:
             for m in members:
                 frames = str(max(sizes[m] // shrink, 4096))
                 # one environment alone is quicker without envpool's thread, and is what the peers step
-                for backend in ("envpool", "gymnasium") if (algorithm, m) == ("DQN", 1) else ("envpool",):
+                for backend in ("envpool", "gymnasium") if m == 1 and algorithm in ("DQN", "SAC") else ("envpool",):
                     setting = f"{algorithm}/{env}/{m}" + ("/gymnasium" if backend == "gymnasium" else "")
                     if fnmatch.fnmatch(setting, only):
                         who = f"{m}, {backend}" if backend == "gymnasium" else str(m)
@@ -49,7 +51,7 @@ def bench_speed(only: str, peers: bool, quick: bool) -> None:
             measured = any(key[:2] == (algorithm, env) for key in contenders)
             if python and measured and algorithm in PEER_FRAMES:
                 frames = max(PEER_FRAMES[algorithm] // shrink, 4096)
-                for peer in PEERS:
+                for peer in PEERS if algorithm in LOOPS else list(PEERS)[:1]:
                     contenders[algorithm, env, peer] = [
                         str(python), str(HERE / "peers.py"), peer, algorithm, env, str(frames)
                     ]  # fmt: skip
