@@ -72,14 +72,15 @@ class Events:
             shutil.rmtree(self.home, ignore_errors=True)
             self.home.mkdir()
         self._tables: dict[Path, _Table] = {}
+        self._writers: dict[Path, _Writer] = {}
         self._ended: set[Path] = set()
 
     def __enter__(self) -> Events:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for table in self._tables.values():
-            table.close()
+        for writer in self._writers.values():
+            writer.close()
 
     def update(self, finished: bool = False) -> None:
         """Write what the tables have got since; `finished`: they will get no more."""
@@ -100,14 +101,18 @@ class Events:
             self._read(trial / f"eval_{session.session}.csv", _Evaluations, own, files, over)
         if over:
             self._ended.add(trial)
+            for place in [place for place in self._writers if place.is_relative_to(home)]:
+                self._writers.pop(place).close()  # an open file for every session of a large search would be too many
 
     def _read(self, path: Path, kind: type[_Table], home: Path, trial: TrialFiles, over: bool) -> None:
         if path.exists():
             if path not in self._tables:
-                self._tables[path] = kind(path, home, trial)
+                # one file for all tables of a folder: where a later one grows, TensorBoard looks into no earlier one
+                writer = self._writers.setdefault(home, _Writer(home))
+                self._tables[path] = kind(path, writer, trial)
             self._tables[path].update(over)
-        if over and path in self._tables:  # an open file for every session of a large search would be too many
-            self._tables.pop(path).close()
+        if over:
+            self._tables.pop(path, None)
 
     def _write_settings(self, trials: list[TrialFiles]) -> None:
         """The rows of the HPARAMS page, where the trials are of a search: their settings and what came of them."""
@@ -125,7 +130,7 @@ class Events:
         scores = {name: float(known[name]) for name in ("objective", "final_return") if name in known}
         values = trial.values.items()
         setting = {path: value if isinstance(value, bool | int | float) else str(value) for path, value in values}
-        with _Writer(self.home / trial.directory.name, ".setting") as writer:
+        with _Writer(self.home / trial.directory.name, ".setting") as writer:  # of another name than the trial's speed
             for summary in hparams(setting, scores):
                 writer.add(summary)
             for name, score in scores.items():
@@ -135,7 +140,7 @@ class Events:
 class _Writer:
     """An event file, made when there is something to write."""
 
-    def __init__(self, home: Path, suffix: str):
+    def __init__(self, home: Path, suffix: str = ""):
         self.home, self.suffix = home, suffix
         self._file: EventsWriter | None = None
 
@@ -177,11 +182,8 @@ class _Writer:
 class _Table:
     """A table that grows, as curves: one for each column that is no key."""
 
-    suffix = ".training"
-
-    def __init__(self, path: Path, home: Path, trial: TrialFiles):
-        self.path, self.trial = path, trial
-        self.writer = _Writer(home, self.suffix)
+    def __init__(self, path: Path, writer: _Writer, trial: TrialFiles):
+        self.path, self.writer, self.trial = path, writer, trial
         self._header = b""
         self._place = 0  # bytes that were read
         self._row = 0  # rows in them
@@ -216,9 +218,6 @@ class _Table:
     def finish(self) -> None:
         """Write what waited for more rows."""
 
-    def close(self) -> None:
-        self.writer.close()
-
     def tag(self, name: str, row: dict[str, str]) -> str:
         """A curve's name: the column's, after the agent's and the environment's where there are several."""
         if len(self.trial.agents) == len(self.trial.envs) == 1:
@@ -229,8 +228,6 @@ class _Table:
 class _Speed(_Table):
     """A trial's frames per second."""
 
-    suffix = ".speed"
-
     def tell(self, row: dict[str, str]) -> None:
         self.writer.scalar("frames_per_second", float(row["frames_per_second"]), int(row["frame"]))
 
@@ -238,10 +235,8 @@ class _Speed(_Table):
 class _Evaluations(_Table):
     """The mean return of the greedy episodes of each evaluation."""
 
-    suffix = ".evaluation"
-
-    def __init__(self, path: Path, home: Path, trial: TrialFiles):
-        super().__init__(path, home, trial)
+    def __init__(self, path: Path, writer: _Writer, trial: TrialFiles):
+        super().__init__(path, writer, trial)
         self._waiting: list[dict[str, str]] = []
 
     def tell(self, row: dict[str, str]) -> None:

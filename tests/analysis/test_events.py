@@ -59,6 +59,7 @@ def assert_told(run: Path, sessions: int = 2) -> None:
     for trial in run.glob("trial_*"):
         for session in range(sessions):
             told, wanted = curves(run / HOME / trial.name / f"session_{session}"), expected(trial, session)
+            assert len(list((run / HOME / trial.name / f"session_{session}").iterdir())) == 1, "TensorBoard follows one"
             assert told.keys() == wanted.keys() and "return" in told and "eval_return" in told
             for name, curve in wanted.items():
                 assert told[name] == pytest.approx(curve, rel=1e-6), name
