@@ -54,7 +54,9 @@ def values(agent: Any, *obs: Sequence[float]) -> Tensor:
     """What an agent expects from each observation: `[M, N]`, or `[M, N, A]` where it values actions."""
     x = torch.tensor(obs, dtype=agent.setting.dtype).expand(agent.members, len(obs), -1)
     with torch.no_grad():
-        return agent.net.value(0, x) if hasattr(agent.net, "value") else agent.net(0, "q", x)
+        if hasattr(agent.net, "value"):
+            return agent.net.value(0, x)
+        return agent.values(agent.outputs(agent.net, 0, x))
 
 
 def greedy(agent: Any, *obs: Sequence[float]) -> Tensor:

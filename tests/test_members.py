@@ -51,6 +51,9 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "Rollout"}, {}, 224,
     ),
     "SARSA": ({"name": "SARSA", "time_horizon": 4, "explore_var": 0.5}, {"name": "Rollout"}, {}, 416),
+    "SARSA-noisy": (
+        {"name": "SARSA", "time_horizon": 4, "action_policy": "greedy"}, {"name": "Rollout"}, {"noisy": True}, 416,
+    ),
     "DQN": (
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20, "double": True},
         {"name": "Replay", "max_size": 60, "batch_size": 8}, DECAYING, 220,
@@ -59,6 +62,12 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_type": "polyak",
          "num_step_returns": 3, "action_policy": "boltzmann", "explore_var": 1.0},
         {"name": "PrioritizedReplay", "max_size": 60, "batch_size": 8}, {"dueling": True}, 220,
+    ),
+    "DQN-rainbow": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20, "double": True,
+         "num_step_returns": 3, "action_policy": "greedy", "atoms": 8, "v_min": -3.0, "v_max": 4.0},
+        {"name": "PrioritizedReplay", "max_size": 60, "batch_size": 8},
+        {"dueling": True, "noisy": True, "layer_norm": True}, 220,
     ),
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from slmx.memory.replay import Replay, Transitions
 from slmx.memory.rollout import Rollout
 from slmx.session import Program
 from tests.probes import Counter
-from tests.programs import Keys, greedy, spec, trained, values
+from tests.programs import NET, Keys, greedy, spec, trained, values
 
 M, BODIES, GAMMA = 16, 4, 0.5
 
@@ -43,6 +43,10 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
     "DQN-all": (
         OFF_POLICY
         | {"double": True, "num_step_returns": 2, "update_type": "polyak", "polyak_coef": 0.2, "loss": "squared"},
+        REPLAY | {"name": "PrioritizedReplay"}, 800,
+    ),
+    "DQN-categorical": (
+        OFF_POLICY | {"double": True, "update_frequency": 20, "atoms": 21, "v_min": -2.0, "v_max": 3.0},
         REPLAY | {"name": "PrioritizedReplay"}, 800,
     ),
 }  # fmt: skip
@@ -124,7 +128,18 @@ def test_continuous_policies_value_truncation_alike(way: str) -> None:
     near(values(agent, [1.0, 0.0], [0.0, 1.0]), [1, 2], tolerance=0.2)
 
 
-@pytest.mark.parametrize("way", ["SARSA", "DQN", "DQN-all"])
+@pytest.mark.parametrize("probe", ["Choice", "Match"])
+def test_noise_alone_explores_enough(probe: str) -> None:
+    algorithm, memory, frames = WAYS["DQN"]
+    algorithm = {key: value for key, value in algorithm.items() if key != "explore_var"} | {"action_policy": "greedy"}
+    net = NET | {"noisy": True, "hid_layers": [16, 16]}
+    env = {"name": f"tests.probes:{probe}", "max_frame": frames}
+    agent = trained(spec(algorithm, memory, env, net, BODIES), M).agents[0]
+    seen, best = ([[-1.0], [1.0]], [0, 1]) if probe == "Match" else ([[1.0]], [1])
+    assert (greedy(agent, *seen) == torch.tensor(best)).all(1).sum() >= M - 1
+
+
+@pytest.mark.parametrize("way", ["SARSA", "DQN", "DQN-all", "DQN-categorical"])
 def test_the_next_action_belongs_to_the_state_that_was_cut_off(way: str) -> None:
     greedier = {"name": "linear_decay", "start_val": 1.0, "end_val": 0.0, "end_step": 600}
     agent = learn(way, "Turn", {"explore_var": greedier})
@@ -208,7 +223,7 @@ def test_on_policy_learning_sees_every_emitted_transition_once_and_no_other(
     assert len(seen.emitted) - waiting <= len(known) <= len(seen.emitted) == 2 * 4 * 64
 
 
-@pytest.mark.parametrize("way", ["DQN", "DQN-all"])
+@pytest.mark.parametrize("way", ["DQN", "DQN-all", "DQN-categorical"])
 def test_off_policy_learning_sees_emitted_transitions_only(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen(monkeypatch)
     algorithm, memory, _ = WAYS[way]

@@ -1,7 +1,9 @@
 """Deep Q-learning (Mnih et al., 2015, Nature 518), with the options that grew around it.
 
-Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the
-memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298.
+Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling and noisy networks: the network's keys.
+Prioritised replay: the memory's name. n-step returns: Sutton and Barto, section 7.1. Distributions of returns over
+atoms: categorical DQN, C51 (Bellemare et al., 2017, arXiv:1707.06887). All together: Rainbow (Hessel et al., 2017,
+arXiv:1710.02298).
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.base import Algorithm
-from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
+from slmx.algorithm.action_values import ActionValueAlgorithm
+from slmx.algorithm.exploration import ExploringHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int, PerMember
 from slmx.member.optim import bind, flatten
@@ -23,13 +25,11 @@ if TYPE_CHECKING:
     from slmx.env.base import Step
 
 
-class DQN(Algorithm):
+class DQN(ActionValueAlgorithm):
     """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
 
     memories = ("Replay", "PrioritizedReplay")
-    actions = ("discrete",)
-    net_keys = frozenset({"dueling"})
-    copied = (*Algorithm.copied, "target", "target_flat", "recent")
+    copied = (*ActionValueAlgorithm.copied, "target", "target_flat", "recent")
 
     class Hyper(ExploringHyper):
         """Deep Q-learning."""
@@ -38,6 +38,13 @@ class DQN(Algorithm):
             False, description="the online network chooses the next action, the target network values it"
         )
         num_step_returns: Int = Field(1, ge=1, description="rewards between an observation and its bootstrap")
+        atoms: Int | None = Field(
+            None,
+            ge=2,
+            description="learn how returns are distributed, over so many of them (C51: 51); null: their mean",
+        )
+        v_min: PerMember = Field(-10.0, description="the least return that has an atom")
+        v_max: PerMember = Field(10.0, description="the greatest return that has an atom")
         loss: Literal["huber", "squared"] = Field("huber", description="of the temporal-difference error")
         update_type: Literal["replace", "polyak", "none"] = Field(
             "replace", description="how the target network follows"
@@ -51,7 +58,11 @@ class DQN(Algorithm):
         training_iter: Int = Field(1, ge=1, description="updates per training")
 
         def idle(self) -> dict[str, str]:
-            unused = {}
+            unused = super().idle()
+            if self.atoms is None:
+                unused |= dict.fromkeys(("v_min", "v_max"), "atoms is null")
+            else:
+                unused["loss"] = "atoms is not null: it is the divergence of distributions"
             if self.update_type != "replace":
                 unused["update_frequency"] = f'update_type is "{self.update_type}"'
             if self.update_type != "polyak":
@@ -60,11 +71,13 @@ class DQN(Algorithm):
                 unused["double"] = 'update_type is "none": both networks are one'
             return unused
 
+        def conflicts(self) -> dict[str, str]:
+            if self.atoms is not None and self.v_min >= self.v_max:
+                return super().conflicts() | {"v_min": f"{self.v_min} is not below v_max {self.v_max}"}
+            return super().conflicts()
+
     def build(self) -> None:
-        heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
-        inputs = [port.obs_shape for port in self.ports]
-        self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
-        self.optim = self.optimize(self.net)
+        self.build_network(self.hp.atoms)
         self.target = copy.deepcopy(self.net).requires_grad_(False)
         self.target_flat = flatten(self.target.parameters())
         self.memory = [
@@ -78,15 +91,17 @@ class DQN(Algorithm):
         super().follow(index)
         bind(self.target.parameters(), self.target_flat)
 
-    def networks(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net}
+    def values(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs if self.hp.atoms is None else ops.expectation(self.by_atom(outputs), self.support)
 
-    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        self.hp.at(self.frame)
-        return EXPLORATIONS[self.hp.action_policy](self.net(port, "q", obs), self.hp.explore_var, self.exploring)
+    def by_atom(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The logits `[M, N, A, K]` of the distributions over atoms."""
+        return outputs.unflatten(-1, (-1, self.hp.atoms))
 
-    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net(port, "q", obs).argmax(-1)
+    @property
+    def support(self) -> torch.Tensor:
+        """The returns `[M, K]` of the atoms."""
+        return ops.support(self.hp.v_min, self.hp.v_max, self.hp.atoms)
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
         if self.hp.num_step_returns == 1:
@@ -130,17 +145,20 @@ class DQN(Algorithm):
     def loss(self, port: int) -> torch.Tensor:
         """The loss `[M]` of a batch of one port."""
         batch = self.memory[port].sample()
+        outputs = self.outputs(self.net, port, batch.obs, self.learning)
         with torch.no_grad():
-            next_q = self.target(port, "q", batch.next_obs)
-            if self.hp.double:
-                next_value = ops.pick(next_q, self.net(port, "q", batch.next_obs).argmax(-1))
-            else:
-                next_value = next_q.amax(-1)
-            target = batch.reward + batch.bootstrap * next_value
-        q = ops.pick(self.net(port, "q", batch.obs), batch.action)
-        loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
-        self.memory[port].learned(batch.index, q.detach() - target)
+            following = self.outputs(self.target, port, batch.next_obs, self.learning)
+            chooser = self.outputs(self.net, port, batch.next_obs, self.learning) if self.hp.double else following
+            best = self.values(chooser).argmax(-1)
+        if self.hp.atoms is None:
+            target = batch.reward + batch.bootstrap * ops.pick(following, best)
+            q = ops.pick(outputs, batch.action)
+            loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
+            error = q.detach() - target
+        else:
+            probability = ops.pick(self.by_atom(following), best).softmax(-1)
+            target = ops.project(probability, batch.reward, batch.bootstrap, self.support)
+            loss = ops.kl_divergence(target, ops.pick(self.by_atom(outputs), batch.action))
+            error = loss.detach()  # transitions come by their loss, as in Rainbow
+        self.memory[port].learned(batch.index, error)
         return (loss if batch.weight is None else batch.weight * loss).mean(1)
-
-    def settings(self) -> dict[str, torch.Tensor]:
-        return super().settings() | {"explore": self.hp.explore_var}
