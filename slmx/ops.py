@@ -113,6 +113,14 @@ def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, eps: tor
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - eps, 1 + eps) * advantage)
 
 
+def imitation_losses(logp: torch.Tensor, better: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Self-imitation's policy and value loss per sample (Oh et al., 2018, arXiv:1806.05635, equations 2 and 3).
+
+    `better`: by how much the return of an action of log-probability `logp` exceeds its state's value, else 0.
+    """
+    return -logp * better.detach(), 0.5 * better.square()
+
+
 def squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Half the squared error per sample."""
     return 0.5 * (prediction - target).square()

@@ -46,9 +46,17 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "A2C", "time_horizon": 4, "normalize_advantage": True}, {"name": "Rollout"}, {"shared": True}, 416,
     ),
     "A2C-episodes": ({"name": "A2C", "normalize_advantage": True}, EPISODES, DECAYING, 800),
+    "A2C-imitating": (
+        {"name": "A2C", "time_horizon": 4, "sil_iter": 2, "sil_max_size": 40, "sil_batch_size": 8},
+        {"name": "Rollout"}, {"layer_norm": True}, 416,
+    ),
     "PPO": (
         {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2, "clip_vloss": True},
         {"name": "Rollout"}, {}, 224,
+    ),
+    "PPO-imitating": (
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "sil_iter": 3, "sil_max_size": 60, "sil_batch_size": 8},
+        {"name": "Rollout"}, {"shared": True}, 224,
     ),
     "SARSA": ({"name": "SARSA", "time_horizon": 4, "explore_var": 0.5}, {"name": "Rollout"}, {}, 416),
     "SARSA-noisy": (

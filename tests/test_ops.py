@@ -188,6 +188,17 @@ def test_squared_errors() -> None:
     close(ops.clipped_squared_error(row(2, -2, 0.25), row(0, 0, 0), row(3, 3, 3), eps), 3.125, 12.5, 0.5 * 2.75**2)
 
 
+def test_imitation_losses() -> None:
+    logp, better = row(-0.5, -2, -1).requires_grad_(), row(2, 0, 3).requires_grad_()
+    policy_loss, value_loss = ops.imitation_losses(logp, better)
+    close(policy_loss, 1, 0, 3)
+    close(value_loss, 2, 0, 4.5)
+    (policy_loss + value_loss).sum().backward()
+    assert logp.grad is not None and better.grad is not None
+    close(logp.grad, -2, 0, -3)
+    close(better.grad, 2, 0, 3)  # of the value loss alone
+
+
 def test_huber() -> None:
     close(ops.huber(row(2, 2.5, 1.5, 3, -1), row(2, 2, 2, 2, 2)), 0, 0.125, 0.125, 0.5, 2.5)
     prediction = row(1.3, 0.7, 6, -4).requires_grad_()

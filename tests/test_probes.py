@@ -34,8 +34,17 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
         {"name": "A2C", "gamma": GAMMA, "lam": None, "num_step_returns": 2, "time_horizon": 4}, ROLLOUT, 1200,
     ),
     "A2C-episodes": ({"name": "A2C", "gamma": GAMMA, "lam": 0.9}, EPISODES, 1200),
+    "A2C-imitating": (
+        {"name": "A2C", "gamma": GAMMA, "lam": 0.9, "time_horizon": 4, "sil_iter": 1, "sil_max_size": 200},
+        ROLLOUT, 1200,
+    ),
     "PPO": (
         {"name": "PPO", "gamma": GAMMA, "lam": 0.9, "time_horizon": 16, "minibatch_size": 16, "training_epoch": 4},
+        ROLLOUT, 1024,
+    ),
+    "PPO-imitating": (
+        {"name": "PPO", "gamma": GAMMA, "lam": 0.9, "time_horizon": 16, "minibatch_size": 16, "training_epoch": 4,
+         "sil_iter": 2, "sil_max_size": 200},
         ROLLOUT, 1024,
     ),
     "SARSA": ({"name": "SARSA", "gamma": GAMMA, "explore_var": 1.0, "time_horizon": 4}, ROLLOUT, 1200),
@@ -50,7 +59,7 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
         REPLAY | {"name": "PrioritizedReplay"}, 800,
     ),
 }  # fmt: skip
-CONTINUOUS = ("REINFORCE", "A2C", "A2C-episodes", "PPO")
+CONTINUOUS = ("REINFORCE", "A2C", "A2C-episodes", "A2C-imitating", "PPO", "PPO-imitating")
 
 
 def learn(way: str, probe: str, changes: Keys | None = None, **kwargs: Any) -> Any:
