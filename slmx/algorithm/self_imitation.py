@@ -50,7 +50,7 @@ KEYS = [key for key in ImitatingHyper.model_fields if key.startswith("sil_")]
 class ImitatingAlgorithm(PolicyAlgorithm):
     """An algorithm that learns from rollouts, and between them from what its own episodes came to."""
 
-    copied = (*PolicyAlgorithm.copied, "lived")
+    copied = (*PolicyAlgorithm.copied, "returns")
 
     @classmethod
     def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
@@ -60,29 +60,29 @@ class ImitatingAlgorithm(PolicyAlgorithm):
         return {}
 
     def build_imitation(self) -> None:
-        """Make `lived`, the returns of each port; none where there is no self-imitation."""
-        self.lived_hp = Stacked(_replays(self.setting.algorithm_hypers), self.setting.dtype, self.setting.device)
-        self.lived = [
-            Returns(self.lived_hp, self.setting.streams(f"imitate {port}"))
+        """Make `returns`, a memory for each port; none where there is no self-imitation."""
+        self.returns_hp = Stacked(_replays(self.setting.algorithm_hypers), self.setting.dtype, self.setting.device)
+        self.returns = [
+            Returns(self.returns_hp, self.setting.streams(f"imitate {port}"))
             for port in range(len(self.ports) if self.hp.sil_iter is not None else 0)
         ]
 
     def retune(self, algorithm: Sequence[NamedHyper], memory: Sequence[NamedHyper], net: Sequence[Hyper]) -> None:
         super().retune(algorithm, memory, net)
-        self.lived_hp.restack(_replays(algorithm))
+        self.returns_hp.restack(_replays(algorithm))
 
     def imitate(self, batches: list[Batch]) -> None:
-        """Take in a rollout per port; then learn from what was lived."""
-        if not self.lived:
+        """Remember a rollout per port; then learn from the episodes that have ended."""
+        if not self.returns:
             return
         with torch.no_grad():
             for batch in batches:
                 truncated, next_value = batch.done & ~batch.terminated, torch.zeros_like(batch.reward)
                 if truncated.any():
                     next_value = self.net.value(batch.port, flat(batch.next_obs)).view_as(batch.reward)
-                self.lived[batch.port].live(batch, next_value, self.hp.gamma)
-        ports = [port for port, lived in enumerate(self.lived) if lived.ring is not None]
-        ready = torch.stack([self.lived[port].ready for port in ports]).any(0)
+                self.returns[batch.port].add_rollout(batch, next_value, self.hp.gamma)
+        ports = [port for port, returns in enumerate(self.returns) if returns.ring is not None]
+        ready = torch.stack([self.returns[port].ready for port in ports]).any(0)
         rows = None if ready.all() else ready.nonzero().flatten()
         for _ in range(self.hp.sil_iter):  # even if nobody is ready: what a member draws does not depend on others
             losses = [self.imitation_loss(port) for port in ports]
@@ -94,19 +94,19 @@ class ImitatingAlgorithm(PolicyAlgorithm):
                 self.log(rows, sil_loss=loss)
 
     def imitation_loss(self, port: int) -> torch.Tensor:
-        """The loss `[M]` of a batch of a port's deeds; 0 of a member that has finished no episode there."""
-        hp, lived = self.hp, self.lived[port]
-        deeds = lived.deeds()
-        policy, value = self.net.both(port, deeds.obs)
-        better = (deeds.achieved - value).clamp(min=0)
-        lived.learned(deeds.index, better.detach())
-        policy_loss, value_loss = ops.imitation_losses(policy.log_prob(deeds.action), better)
+        """The loss `[M]` of a batch of a port; 0 of a member that has finished no episode there."""
+        hp, returns = self.hp, self.returns[port]
+        experience = returns.experience()
+        policy, value = self.net.both(port, experience.obs)
+        better = (experience.achieved - value).clamp(min=0)
+        returns.learned(experience.index, better.detach())
+        policy_loss, value_loss = ops.imitation_losses(policy.log_prob(experience.action), better)
         loss = hp.sil_policy_loss_coef * policy_loss + hp.sil_val_loss_coef * value_loss
-        return (deeds.weight * loss).mean(1)
+        return (experience.weight * loss).mean(1)
 
 
 def _replays(hypers: Sequence[Any]) -> list[PrioritizedReplay.Hyper]:
-    """The members' settings of the memory of what was lived."""
+    """The members' settings of a memory of returns."""
     keys = ("max_size", "batch_size", "alpha", "beta")
     own = [{key: getattr(hyper, f"sil_{key}") for key in keys} for hyper in hypers]
     return [PrioritizedReplay.Hyper.model_validate(each | {"epsilon": EPSILON}) for each in own]

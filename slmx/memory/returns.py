@@ -17,7 +17,7 @@ from slmx.ops import flat
 
 
 @dataclass
-class Deeds:
+class Experience:
     """Sampled steps `[M, N, ...]`; `achieved` is the return that followed, `index` and `weight` are Transitions'."""
 
     obs: torch.Tensor
@@ -47,7 +47,7 @@ class Returns(PrioritizedReplay):
         """Which members `[M]` have finished an episode."""
         return self.tree.levels[0].sum(1) > 0
 
-    def live(self, batch: Batch, next_value: torch.Tensor, gamma: torch.Tensor) -> None:
+    def add_rollout(self, batch: Batch, next_value: torch.Tensor, gamma: torch.Tensor) -> None:
         """Take in a rollout; a truncated episode's return goes on with `next_value` `[M, T, B]`; gamma `[M, 1]`."""
         members, horizon, bodies = batch.reward.shape
         fields, capacity = [flat(batch.obs), flat(batch.action)], self.hp.max_size
@@ -61,13 +61,13 @@ class Returns(PrioritizedReplay):
         self.achieved.scatter_(1, places, flat(batch.reward))
         self.head, self.size = (self.head + n) % capacity, min(self.size + n, capacity)
         known: list[list[int]] = [[] for _ in range(members)]
-        for member, places, value in self._ended(batch, next_value):
+        for member, own, value in self._ended(batch, next_value):
             discount, returns = gamma[member].item(), []
-            for reward in reversed(self.achieved[member, places].tolist()):
+            for reward in reversed(self.achieved[member, own].tolist()):
                 value = reward + discount * value
                 returns.append(value)
-            self.achieved[member, places] = self.achieved.new_tensor(returns[::-1])
-            known[member] += places.tolist()
+            self.achieved[member, own] = self.achieved.new_tensor(returns[::-1])
+            known[member] += own.tolist()
         self.steps += horizon
         self._prefer(known)
 
@@ -102,9 +102,9 @@ class Returns(PrioritizedReplay):
         some = torch.tensor([[bool(own)] for own in known], device=self.achieved.device)
         self.tree.set(index, torch.where(some, self.highest, self.tree.levels[2].gather(1, index)))
 
-    def deeds(self) -> Deeds:
+    def experience(self) -> Experience:
         """A batch for every member, `[M, batch_size, ...]`; of one that is not ready it is nothing, and weighs 0."""
         assert self.ring is not None
         index = self._draw()
         obs, action = self.ring.read(index)
-        return Deeds(obs, action, self.achieved.gather(1, index), index, self._weigh(index).nan_to_num())
+        return Experience(obs, action, self.achieved.gather(1, index), index, self._weigh(index).nan_to_num())

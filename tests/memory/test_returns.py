@@ -36,8 +36,10 @@ def one(*numbers: float) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64).view(1, -1, 1)
 
 
-def live(own: Returns, batch: Batch, next_value: float = 100.0) -> None:
-    own.live(batch, torch.full_like(batch.reward, next_value), torch.full((len(batch.reward), 1), GAMMA).double())
+def add(own: Returns, batch: Batch, next_value: float = 100.0) -> None:
+    own.add_rollout(
+        batch, torch.full_like(batch.reward, next_value), torch.full((len(batch.reward), 1), GAMMA).double()
+    )
 
 
 def held(own: Returns, member: int = 0) -> dict[tuple[float, float], float]:
@@ -53,18 +55,18 @@ def held(own: Returns, member: int = 0) -> dict[tuple[float, float], float]:
 
 def test_returns_of_an_episode_over_two_rollouts() -> None:
     own, never = memory(1), one(0, 0)
-    live(own, rollout(0, one(1, 2), never, never))
+    add(own, rollout(0, one(1, 2), never, never))
     assert not own.ready.any() and held(own) == {}
-    live(own, rollout(2, one(4, 8), one(1, 0), never))
+    add(own, rollout(2, one(4, 8), one(1, 0), never))
     assert own.ready.all()
     assert held(own) == {(0, 0): 1 + 0.5 * 4, (1, 0): 4, (2, 0): 4}
-    live(own, rollout(4, one(2, 0), one(1, 0), never))
+    add(own, rollout(4, one(2, 0), one(1, 0), never))
     assert held(own) == {(0, 0): 3, (1, 0): 4, (2, 0): 4, (3, 0): 9, (4, 0): 2}
 
 
 def test_a_truncated_episode_goes_on_with_the_value_of_where_it_was_cut_off() -> None:
     own = memory(1)
-    live(own, rollout(0, one(1, 2, 4), one(0, 0, 0), one(0, 1, 1)), next_value=10)
+    add(own, rollout(0, one(1, 2, 4), one(0, 0, 0), one(0, 1, 1)), next_value=10)
     assert held(own) == {(0, 0): 1 + 0.5 * 7, (1, 0): 2 + 0.5 * 10, (2, 0): 4 + 0.5 * 10}
 
 
@@ -72,34 +74,33 @@ def test_members_finish_at_different_times() -> None:
     own = memory(3)
     reward, ends = torch.ones(3, 2, 2).double(), torch.zeros(3, 2, 2)
     ends[0, 1, 1] = ends[2, 0, 0] = ends[2, 1, 0] = 1
-    live(own, rollout(0, reward, ends, torch.zeros(3, 2, 2)))
+    add(own, rollout(0, reward, ends, torch.zeros(3, 2, 2)))
     assert own.ready.tolist() == [True, False, True]
     assert [held(own, m) for m in range(3)] == [{(0, 1): 1.5, (1, 1): 1}, {}, {(0, 0): 1, (1, 0): 1}]
-    deeds = own.deeds()
-    assert deeds.weight[0].all() and deeds.weight[2].all() and not deeds.weight[1].any()
-    own.learned(deeds.index, torch.full((3, 6), 5.0).double())
+    experience = own.experience()
+    assert experience.weight[0].all() and experience.weight[2].all() and not experience.weight[1].any()
+    own.learned(experience.index, torch.full((3, 6), 5.0).double())
     assert own.ready.tolist() == [True, False, True] and own.highest.flatten().tolist()[1] == 1.0
 
 
 def test_of_an_episode_longer_than_the_ring_the_last_steps_remain() -> None:
     own = memory(1, max_size=5)
     for first in (0, 2, 4):
-        live(own, rollout(first, one(1, 1), one(0, 0), one(0, 0)))
-    live(own, rollout(6, one(1, 0), one(0, 1), one(0, 0)))
+        add(own, rollout(first, one(1, 1), one(0, 0), one(0, 0)))
+    add(own, rollout(6, one(1, 0), one(0, 1), one(0, 0)))
     assert held(own) == {(3, 0): 1.9375 - 0.0625, (4, 0): 1.75, (5, 0): 1.5, (6, 0): 1, (7, 0): 0}
 
 
 def test_better_steps_are_drawn_more_often() -> None:
     own = memory(1, batch_size=4, alpha=1.0, beta=1.0, epsilon=1e-9)
-    live(own, rollout(0, one(1, 2, 3, 4), one(1, 1, 1, 1), one(0, 0, 0, 0)))
+    add(own, rollout(0, one(1, 2, 3, 4), one(1, 1, 1, 1), one(0, 0, 0, 0)))
     own.learned(torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0.0, 1, 0, 3]]).double())
-    drawn = torch.cat([own.deeds().achieved for _ in range(500)], 1).flatten()
+    drawn = torch.cat([own.experience().achieved for _ in range(500)], 1).flatten()
     assert set(drawn.tolist()) == {2, 4}
     assert (drawn == 4).double().mean().item() == pytest.approx(0.75, abs=0.02)
-    deeds = own.deeds()
-    assert {(a, round(w, 6)) for a, w in zip(deeds.achieved[0].tolist(), deeds.weight[0].tolist(), strict=True)} == {
-        (2, 1), (4, round(1 / 3, 6)),
-    }  # fmt: skip
+    drawn = own.experience()
+    pairs = zip(drawn.achieved[0].tolist(), drawn.weight[0].tolist(), strict=True)
+    assert {(value, round(weight, 6)) for value, weight in pairs} == {(2, 1), (4, round(1 / 3, 6))}
 
 
 @settings(max_examples=40, deadline=None)
@@ -112,7 +113,7 @@ def test_returns_equal_the_definition(seed: int, members: int, bodies: int, hori
     own, gamma = memory(members, size, 1), torch.rand(members, 1, generator=generator, dtype=torch.float64)
     for first in range(0, shape[1], horizon):
         part = slice(first, first + horizon)
-        own.live(rollout(first, reward[:, part], terminated[:, part], cut[:, part]), after[:, part], gamma)
+        own.add_rollout(rollout(first, reward[:, part], terminated[:, part], cut[:, part]), after[:, part], gamma)
     done, last = terminated | cut, shape[1] * bodies
     for m in range(members):
         expected = {}
