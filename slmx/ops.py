@@ -113,6 +113,14 @@ def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, eps: tor
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - eps, 1 + eps) * advantage)
 
 
+def imitation_losses(logp: torch.Tensor, better: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Self-imitation's policy and value loss per sample (Oh et al., 2018, arXiv:1806.05635, equations 2 and 3).
+
+    `better`: by how much the return of an action of log-probability `logp` exceeds its state's value, else 0.
+    """
+    return -logp * better.detach(), 0.5 * better.square()
+
+
 def squared_error(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Half the squared error per sample."""
     return 0.5 * (prediction - target).square()
@@ -131,6 +139,43 @@ def huber(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.huber_loss(prediction, target, reduction="none")
 
 
+def support(v_min: torch.Tensor, v_max: torch.Tensor, atoms: int) -> torch.Tensor:
+    """The returns `[M, K]`, equally far apart, over which a distribution has K atoms; v_min, v_max `[M, 1]`."""
+    return v_min + (v_max - v_min) * torch.linspace(0, 1, atoms, dtype=v_min.dtype, device=v_min.device)
+
+
+def expectation(logits: torch.Tensor, support: torch.Tensor) -> torch.Tensor:
+    """The means `[M, N, A]` of distributions with logits `[M, N, A, K]` over a support `[M, K]`."""
+    return (logits.softmax(-1) * support[:, None, None]).sum(-1)
+
+
+def project(
+    probability: torch.Tensor, reward: torch.Tensor, bootstrap: torch.Tensor, support: torch.Tensor
+) -> torch.Tensor:
+    """Distributions `[M, N, K]` of reward + bootstrap * return, given those of the return, over the same support.
+
+    Each atom moves to its new return, which is kept within the support, and its mass goes to the two atoms beside that,
+    the nearer the more (Bellemare et al., 2017, arXiv:1707.06887, algorithm 1). reward, bootstrap `[M, N]`; support
+    `[M, K]`, K at least 2. What is not finite becomes NaN, not the end of the support.
+    """
+    last = support.shape[1] - 1
+    low, high = support[:, None, :1], support[:, None, -1:]
+    moved = reward[..., None] + bootstrap[..., None] * support[:, None]
+    place = ((moved.clamp(low, high) - low) * (last / (high - low))).clamp(0, last).where(moved.isfinite(), torch.nan)
+    below = place.nan_to_num().long().clamp(max=last - 1)
+    above = probability * (place - below)
+    result = torch.zeros_like(probability).scatter_add_(-1, below, probability - above)
+    return result.scatter_add_(-1, below + 1, above)
+
+
+def kl_divergence(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """How far distributions of logits `[M, N, K]` are from `target` `[M, N, K]`, per sample, in nats.
+
+    It is their cross-entropy without what no logits could take away, so its gradient is the cross-entropy's.
+    """
+    return torch.nn.functional.kl_div(logits.log_softmax(-1), target, reduction="none").sum(-1)
+
+
 def flat(x: torch.Tensor) -> torch.Tensor:
     """`[M, T, B, ...]` to `[M, T * B, ...]`."""
     return x.flatten(1, 2)
@@ -144,5 +189,6 @@ def take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 
 def pick(x: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
-    """The entry `choice` `[M, N]` of the last axis of `x` `[M, N, A]`: `[M, N]`."""
-    return x.gather(-1, choice.unsqueeze(-1)).squeeze(-1)
+    """The entry `choice` `[M, N]` of the third axis of `x` `[M, N, A, ...]`: `[M, N, ...]`."""
+    index = choice.view(*choice.shape, *[1] * (x.dim() - 2))
+    return x.gather(2, index.expand(-1, -1, 1, *x.shape[3:])).squeeze(2)

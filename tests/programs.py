@@ -58,7 +58,9 @@ def values(agent: Any, *obs: Sequence[float]) -> Tensor:
         if isinstance(agent, ReplayActor):
             every = agent.critics.every[0]
             return agent.critics(0, x, None if every else agent.as_vector(0, agent.exploit(0, x))).amin(0)
-        return agent.net.value(0, x) if hasattr(agent.net, "value") else agent.net(0, "q", x)
+        if hasattr(agent.net, "value"):
+            return agent.net.value(0, x)
+        return agent.values(agent.outputs(agent.net, 0, x))
 
 
 def greedy(agent: Any, *obs: Sequence[float]) -> Tensor:

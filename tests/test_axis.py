@@ -115,7 +115,8 @@ def test_a_copy_goes_on_as_what_it_is_a_copy_of(way: str, kind: str) -> None:
 
 def streams(agent: Any) -> list[Streams]:
     """All random streams of an agent that go on."""
-    memories = agent.memory if isinstance(agent.memory, list) else [agent.memory]
+    memories = [*agent.memory] if isinstance(agent.memory, list) else [agent.memory]
+    memories += getattr(agent, "returns", [])
     return [agent.exploring, agent.learning, *(memory.streams for memory in memories if hasattr(memory, "streams"))]
 
 

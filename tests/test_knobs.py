@@ -66,11 +66,12 @@ from tests.programs import Keys, parameters, program
 from tests.search.test_tune_schedulers import Court
 
 EARLY: Keys = {"training_start_step": 16, "training_frequency": 8}
+IMITATION: Keys = {"sil_iter": 1, "sil_max_size": 32, "sil_batch_size": 8}
 # Values that make keys matter within few frames; keys that are not here have their defaults.
 BASES: dict[str, Keys] = {
     "REINFORCE": {},
-    "A2C": {"time_horizon": 8},
-    "PPO": {"time_horizon": 8, "minibatch_size": 8, "training_epoch": 3, "clip_eps": 0.05},
+    "A2C": {"time_horizon": 8, **IMITATION},
+    "PPO": {"time_horizon": 8, "minibatch_size": 8, "training_epoch": 3, "clip_eps": 0.05, **IMITATION},
     "SARSA": {"time_horizon": 8, "explore_var": 1.0},
     "DQN": {"explore_var": 1.0, "update_frequency": 80, "training_start_step": 16, "training_frequency": 8},
     "DDPG": EARLY,
@@ -396,6 +397,20 @@ REFUSED: list[tuple[Keys, Keys, str]] = [
      'agent.0.algorithm.double: does nothing when update_type is "none": both networks are one'),
     (agent_of("DQN"), {"algorithm.polyak_coef": 0.1},
      'agent.0.algorithm.polyak_coef: does nothing when update_type is "replace"'),
+    (agent_of("DQN"), {"algorithm.v_min": -1.0}, "agent.0.algorithm.v_min: does nothing when atoms is null"),
+    (agent_of("DQN") | {"algorithm": {"name": "DQN", "atoms": 5}}, {"algorithm.loss": "squared"},
+     "agent.0.algorithm.loss: does nothing when atoms is not null: it is the divergence of distributions"),
+    (agent_of("DQN") | {"algorithm": {"name": "DQN", "atoms": 5}}, {"algorithm.v_max": -10.0},
+     "agent.0.algorithm.v_min: -10.0 is not below v_max -10.0"),
+    (agent_of("DQN") | {"algorithm": {"name": "DQN", "action_policy": "greedy"}}, {"algorithm.explore_var": 0.1},
+     'agent.0.algorithm.explore_var: does nothing when action_policy is "greedy"'),
+    (agent_of("PPO"), {"net.noisy": True}, "agent.0.net.noisy: does nothing: PPO does not use it"),
+    (agent_of("A2C") | {"algorithm": {"name": "A2C"}}, {"algorithm.sil_alpha": 0.1},
+     "agent.0.algorithm.sil_alpha: does nothing when sil_iter is null"),
+    (agent_of("A2C", "Episodes"), {"algorithm.sil_iter": 4},
+     "agent.0.algorithm.sil_iter: does nothing when the memory holds whole episodes"),
+    (agent_of("PPO"), {"algorithm.sil_max_size": 4},
+     "agent.0.algorithm.sil_batch_size: 8 is more than sil_max_size 4"),
     (ONCE, {"algorithm.clip_eps": 0.1}, f"agent.0.algorithm.clip_eps: does nothing when {UNMOVED}"),
     (ONCE, {"algorithm.clip_vloss": True}, f"agent.0.algorithm.clip_vloss: does nothing when {UNMOVED}"),
     (agent_of("Random"), {"net": agent_of("PPO")["net"]}, "agent.0.net: does nothing: Random learns nothing"),

@@ -49,11 +49,22 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "A2C", "time_horizon": 4, "normalize_advantage": True}, {"name": "Rollout"}, {"shared": True}, 416,
     ),
     "A2C-episodes": ({"name": "A2C", "normalize_advantage": True}, EPISODES, DECAYING, 800),
+    "A2C-imitating": (
+        {"name": "A2C", "time_horizon": 4, "sil_iter": 2, "sil_max_size": 40, "sil_batch_size": 8},
+        {"name": "Rollout"}, {"layer_norm": True}, 416,
+    ),
     "PPO": (
         {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2, "clip_vloss": True},
         {"name": "Rollout"}, {}, 224,
     ),
+    "PPO-imitating": (
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "sil_iter": 3, "sil_max_size": 60, "sil_batch_size": 8},
+        {"name": "Rollout"}, {"shared": True}, 224,
+    ),
     "SARSA": ({"name": "SARSA", "time_horizon": 4, "explore_var": 0.5}, {"name": "Rollout"}, {}, 416),
+    "SARSA-noisy": (
+        {"name": "SARSA", "time_horizon": 4, "action_policy": "greedy"}, {"name": "Rollout"}, {"noisy": True}, 416,
+    ),
     "DQN": (
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20, "double": True},
         {"name": "Replay", "max_size": 60, "batch_size": 8}, DECAYING, 220,
@@ -71,6 +82,12 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "SAC-prioritized": ({"name": "SAC", "alpha": 0.1, "policy_delay": 2} | SOON, PRIORITIZED, {}, 220),
     "CrossQ": ({"name": "CrossQ"} | SOON, REPLAY, {}, 220),
     "CrossQ-prioritized": ({"name": "CrossQ", "alpha": 0.1} | SOON, PRIORITIZED, {}, 220),
+    "DQN-rainbow": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20, "double": True,
+         "num_step_returns": 3, "action_policy": "greedy", "atoms": 8, "v_min": -3.0, "v_max": 4.0},
+        {"name": "PrioritizedReplay", "max_size": 60, "batch_size": 8},
+        {"dueling": True, "noisy": True, "layer_norm": True}, 220,
+    ),
 }  # fmt: skip
 
 

@@ -188,12 +188,93 @@ def test_squared_errors() -> None:
     close(ops.clipped_squared_error(row(2, -2, 0.25), row(0, 0, 0), row(3, 3, 3), eps), 3.125, 12.5, 0.5 * 2.75**2)
 
 
+def test_imitation_losses() -> None:
+    logp, better = row(-0.5, -2, -1).requires_grad_(), row(2, 0, 3).requires_grad_()
+    policy_loss, value_loss = ops.imitation_losses(logp, better)
+    close(policy_loss, 1, 0, 3)
+    close(value_loss, 2, 0, 4.5)
+    (policy_loss + value_loss).sum().backward()
+    assert logp.grad is not None and better.grad is not None
+    close(logp.grad, -2, 0, -3)
+    close(better.grad, 2, 0, 3)  # of the value loss alone
+
+
 def test_huber() -> None:
     close(ops.huber(row(2, 2.5, 1.5, 3, -1), row(2, 2, 2, 2, 2)), 0, 0.125, 0.125, 0.5, 2.5)
     prediction = row(1.3, 0.7, 6, -4).requires_grad_()
     ops.huber(prediction, torch.ones_like(prediction)).sum().backward()
     assert prediction.grad is not None
     close(prediction.grad, 0.3, -0.3, 1, -1)
+
+
+FIVE = row(-2, -1, 0, 1, 2)  # a support
+
+
+def atoms(*probabilities: float) -> Tensor:
+    """The distribution of one sample of one member: `[1, 1, K]`."""
+    return row(*probabilities)[None]
+
+
+def test_support_and_expectation() -> None:
+    low, high = torch.tensor([[-2.0], [0.0]]), torch.tensor([[2.0], [1.0]])
+    close(ops.support(low, high, 5), -2, -1, 0, 1, 2, 0, 0.25, 0.5, 0.75, 1)
+    logits = torch.tensor([0.1, 0.2, 0.4, 0.2, 0.1, 0.0, 0.0, 0.5, 0.0, 0.5]).log().view(1, 1, 2, 5)
+    close(ops.expectation(logits.expand(2, 1, 2, 5), ops.support(low, high, 5)), 0, 1, 0.5, 0.75)
+
+
+def test_project() -> None:
+    certain, spread = atoms(0, 0, 0, 1, 0), atoms(0.1, 0.2, 0.4, 0.2, 0.1)
+    close(ops.project(certain, row(0.5), row(0.9), FIVE), 0, 0, 0, 0.6, 0.4)  # at 1.4
+    close(ops.project(spread, row(1), row(0.5), FIVE), 0, 0, 0.2, 0.6, 0.2)  # at 0, 0.5, 1, 1.5, 2
+    close(ops.project(spread, row(0), row(1), FIVE), 0.1, 0.2, 0.4, 0.2, 0.1)
+
+
+def test_project_after_a_termination_is_the_reward_alone() -> None:
+    close(ops.project(atoms(0.1, 0.2, 0.4, 0.2, 0.1), row(-0.25), row(0), FIVE), 0, 0.25, 0.75, 0, 0)
+    close(ops.project(atoms(0.1, 0.2, 0.4, 0.2, 0.1), row(2), row(0), FIVE), 0, 0, 0, 0, 1)
+
+
+def test_project_keeps_what_lies_beyond_the_support_at_its_ends() -> None:
+    spread = atoms(0.1, 0.2, 0.4, 0.2, 0.1)
+    close(ops.project(spread, row(7), row(0.9), FIVE), 0, 0, 0, 0, 1)
+    close(ops.project(spread, row(-7), row(0.9), FIVE), 1, 0, 0, 0, 0)
+    close(ops.project(spread, row(1.5), row(1), FIVE), 0, 0.05, 0.15, 0.3, 0.5)  # at -0.5, 0.5, 1.5, and beyond
+
+
+def test_project_of_what_is_not_finite_is_not_a_number() -> None:
+    for wrong in (math.nan, math.inf, -math.inf):
+        both = ops.project(atoms(0, 0, 0, 1, 0).expand(1, 2, 5), row(wrong, 0.5), row(0.9, 0.9), FIVE)
+        assert both[0, 0].isnan().any()
+        close(both[0, 1], 0, 0, 0, 0.6, 0.4)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10**6), st.integers(2, 60))
+def test_project_keeps_the_mass_and_the_mean_of_what_is_kept_within_the_support(seed: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    probability = torch.randn(3, 7, k, generator=generator, dtype=torch.float64).softmax(-1)
+    reward = 5 * torch.randn(3, 7, generator=generator, dtype=torch.float64)
+    bootstrap = torch.rand(3, 7, generator=generator, dtype=torch.float64) * (reward > -2)
+    low = torch.tensor([[-1.0], [-10], [0]], dtype=torch.float64)
+    support = ops.support(low, torch.tensor([[1.0], [10], [200]], dtype=torch.float64), k)
+    result = ops.project(probability, reward, bootstrap, support)
+    assert (result >= 0).all()
+    torch.testing.assert_close(result.sum(-1), torch.ones(3, 7, dtype=torch.float64))
+    moved = (reward[..., None] + bootstrap[..., None] * support[:, None]).clamp(
+        support[:, None, :1], support[:, None, -1:]
+    )
+    torch.testing.assert_close((result * support[:, None]).sum(-1), (probability * moved).sum(-1))
+
+
+def test_kl_divergence() -> None:
+    half, ninth = atoms(0.5, 0.5), atoms(0.9, 0.1)
+    close(ops.kl_divergence(half, half.log()), 0)
+    close(ops.kl_divergence(half, ninth.log() + 3), 0.5 * math.log(0.25 / 0.09))
+    close(ops.kl_divergence(atoms(1, 0), half.log()), math.log(2))  # of an atom without mass nothing is asked
+    logits = ninth.log().requires_grad_()
+    ops.kl_divergence(half, logits).sum().backward()
+    assert logits.grad is not None
+    close(logits.grad, 0.4, -0.4)  # the cross-entropy's
 
 
 def test_flat() -> None:
@@ -207,6 +288,8 @@ def test_take_and_pick() -> None:
     assert ops.take(x, index).tolist() == [[[4, 5], [0, 1]], [[8, 9], [8, 9]]]
     assert ops.take(x[..., 0], index).tolist() == [[4, 0], [8, 8]]
     assert ops.pick(x, torch.tensor([[0, 1, 0], [1, 0, 1]])).tolist() == [[0, 3, 4], [7, 8, 11]]
+    deep = torch.arange(24.0).view(2, 3, 2, 2)
+    assert ops.pick(deep, torch.tensor([[0, 1, 0], [1, 0, 1]]))[1].tolist() == [[14, 15], [16, 17], [22, 23]]
 
 
 def test_categorical_equals_torch() -> None:

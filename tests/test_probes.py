@@ -16,7 +16,7 @@ from slmx.memory.replay import Replay, Transitions
 from slmx.memory.rollout import Rollout
 from slmx.session import Program
 from tests.probes import Counter
-from tests.programs import Keys, greedy, spec, trained, values
+from tests.programs import NET, Keys, greedy, spec, trained, values
 
 M, BODIES, GAMMA = 16, 4, 0.5
 
@@ -36,8 +36,17 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
         {"name": "A2C", "gamma": GAMMA, "lam": None, "num_step_returns": 2, "time_horizon": 4}, ROLLOUT, 1200,
     ),
     "A2C-episodes": ({"name": "A2C", "gamma": GAMMA, "lam": 0.9}, EPISODES, 1200),
+    "A2C-imitating": (
+        {"name": "A2C", "gamma": GAMMA, "lam": 0.9, "time_horizon": 4, "sil_iter": 1, "sil_max_size": 200},
+        ROLLOUT, 1200,
+    ),
     "PPO": (
         {"name": "PPO", "gamma": GAMMA, "lam": 0.9, "time_horizon": 16, "minibatch_size": 16, "training_epoch": 4},
+        ROLLOUT, 1024,
+    ),
+    "PPO-imitating": (
+        {"name": "PPO", "gamma": GAMMA, "lam": 0.9, "time_horizon": 16, "minibatch_size": 16, "training_epoch": 4,
+         "sil_iter": 2, "sil_max_size": 200},
         ROLLOUT, 1024,
     ),
     "SARSA": ({"name": "SARSA", "gamma": GAMMA, "explore_var": 1.0, "time_horizon": 4}, ROLLOUT, 1200),
@@ -45,6 +54,10 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
     "DQN-all": (
         OFF_POLICY
         | {"double": True, "num_step_returns": 2, "update_type": "polyak", "polyak_coef": 0.2, "loss": "squared"},
+        REPLAY | {"name": "PrioritizedReplay"}, 800,
+    ),
+    "DQN-categorical": (
+        OFF_POLICY | {"double": True, "update_frequency": 20, "atoms": 21, "v_min": -2.0, "v_max": 3.0},
         REPLAY | {"name": "PrioritizedReplay"}, 800,
     ),
     "DDPG": ({"name": "DDPG", "exploration": "gumbel"} | FOLLOWING, REPLAY, 800),
@@ -55,7 +68,9 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
     ),
     "CrossQ": ({"name": "CrossQ", "alpha": 0.02, "policy_delay": 1} | ACTING, REPLAY, 800),
 }  # fmt: skip
-CONTINUOUS = ("REINFORCE", "A2C", "A2C-episodes", "PPO", "DDPG", "TD3", "SAC", "CrossQ")
+CONTINUOUS = (
+    "REINFORCE", "A2C", "A2C-episodes", "A2C-imitating", "PPO", "PPO-imitating", "DDPG", "TD3", "SAC", "CrossQ",
+)  # fmt: skip
 OFF_POLICY_WAYS = [way for way, (_, memory, _) in WAYS.items() if "Replay" in memory["name"]]
 
 
@@ -107,7 +122,7 @@ def test_reward_for_the_action_that_fits_the_observation(way: str) -> None:
 @pytest.mark.parametrize("way", CONTINUOUS)
 def test_reward_for_the_continuous_action_that_fits_the_observation(way: str) -> None:
     noise = {"exploration": "gaussian", "noise": 0.3} if way in ("DDPG", "TD3") else {}
-    oftener = {"training_frequency": 2} if way in OFF_POLICY_WAYS else {}
+    oftener = {"training_frequency": 1} if way in OFF_POLICY_WAYS else {}
     agent = learn(way, "Aim", noise | oftener)
     near(greedy(agent, [-1.0], [1.0]).squeeze(-1), [-0.5, 0.5], tolerance=0.25)
 
@@ -137,7 +152,18 @@ def test_continuous_policies_value_truncation_alike(way: str) -> None:
     near(values(agent, [1.0, 0.0], [0.0, 1.0]), [1, 2], tolerance=0.2)
 
 
-@pytest.mark.parametrize("way", ["SARSA", "DQN", "DQN-all"])
+@pytest.mark.parametrize("probe", ["Choice", "Match"])
+def test_noise_alone_explores_enough(probe: str) -> None:
+    algorithm, memory, frames = WAYS["DQN"]
+    algorithm = {key: value for key, value in algorithm.items() if key != "explore_var"} | {"action_policy": "greedy"}
+    net = NET | {"noisy": True, "hid_layers": [16, 16]}
+    env = {"name": f"tests.probes:{probe}", "max_frame": frames}
+    agent = trained(spec(algorithm, memory, env, net, BODIES), M).agents[0]
+    seen, best = ([[-1.0], [1.0]], [0, 1]) if probe == "Match" else ([[1.0]], [1])
+    assert (greedy(agent, *seen) == torch.tensor(best)).all(1).sum() >= M - 1
+
+
+@pytest.mark.parametrize("way", ["SARSA", "DQN", "DQN-all", "DQN-categorical"])
 def test_the_next_action_belongs_to_the_state_that_was_cut_off(way: str) -> None:
     greedier = {"name": "linear_decay", "start_val": 1.0, "end_val": 0.0, "end_step": 600}
     agent = learn(way, "Turn", {"explore_var": greedier})

@@ -101,7 +101,10 @@ def algorithm(agent: dict[str, Any]) -> str:
     name = agent["algorithm"]["name"]
     if name == "DQN":
         name = "DDQN" if agent["algorithm"].get("double") else "DQN"
+        name = f"C51 {name}" if agent["algorithm"].get("atoms") else name
         name = f"Dueling {name}" if agent["net"].get("dueling") else name
+        name = f"Noisy {name}" if agent["net"].get("noisy") else name
+    name = f"{name}+SIL" if agent["algorithm"].get("sil_iter") else name
     return f"{name}+PER" if (agent.get("memory") or {}).get("name") == "PrioritizedReplay" else name
 
 

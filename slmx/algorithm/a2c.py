@@ -1,4 +1,4 @@
-"""Advantage actor-critic, synchronous (Mnih et al., 2016, arXiv:1602.01783)."""
+"""Advantage actor-critic, synchronous (Mnih et al., 2016, arXiv:1602.01783); with self-imitation it is SIL."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.policy import PolicyAlgorithm
+from slmx.algorithm.self_imitation import KEYS, ImitatingAlgorithm, ImitatingHyper
 from slmx.lazy import torch
-from slmx.member.hyper import Int, MaybePerMember, NamedHyper, PerMember, Scheduled
+from slmx.member.hyper import Int, MaybePerMember, PerMember, Scheduled
 from slmx.memory.batch import Batch
 from slmx.memory.episodes import Episodes
 from slmx.ops import flat
 
 
-class A2C(PolicyAlgorithm):
+class A2C(ImitatingAlgorithm):
     """One gradient step on each rollout, or on each batch of whole episodes."""
 
     memories = ("Rollout", "Episodes")
 
-    class Hyper(NamedHyper):
+    class Hyper(ImitatingHyper):
         """Advantage actor-critic with generalised advantages or n-step returns."""
 
         gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
@@ -35,12 +35,12 @@ class A2C(PolicyAlgorithm):
         time_horizon: Int = Field(32, ge=1, description="steps of each body per update, with memory Rollout")
 
         def idle(self) -> dict[str, str]:
-            return {} if self.lam is None else {"num_step_returns": "lam is not null"}
+            return super().idle() | ({} if self.lam is None else {"num_step_returns": "lam is not null"})
 
     @classmethod
     def idle(cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int]) -> dict[str, str]:
         if memory is not None and issubclass(memory, Episodes):
-            return {"algorithm.time_horizon": "the memory holds whole episodes"}
+            return {f"algorithm.{key}": "the memory holds whole episodes" for key in ("time_horizon", *KEYS)}
         if hyper.num_step_returns is not None and hyper.num_step_returns >= hyper.time_horizon:
             return {"algorithm.num_step_returns": f"no return has more than the {hyper.time_horizon} of time_horizon"}
         return {}
@@ -51,6 +51,7 @@ class A2C(PolicyAlgorithm):
             self.memory = self.setting.memory(self.memory_hp.episodes, self.members, len(self.ports))
         else:
             self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
+        self.build_imitation()
 
     def improve(self) -> None:
         if isinstance(self.memory, Episodes):
@@ -59,7 +60,9 @@ class A2C(PolicyAlgorithm):
                 self.learn(self.memory.take(ready), torch.tensor(ready, device=self.setting.device))
         elif self.memory.full:
             self.schedule()
-            self.learn(self.memory.take())
+            batches = self.memory.take()
+            self.learn(batches)
+            self.imitate(batches)
 
     def learn(self, batches: list[Batch], rows: torch.Tensor | None = None) -> None:
         """Learn from one batch per port; only the members `rows` where given."""

@@ -1,7 +1,9 @@
 """Deep Q-learning (Mnih et al., 2015, Nature 518), with the options that grew around it.
 
-Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the
-memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298.
+Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling and noisy networks: the network's keys.
+Prioritised replay: the memory's name. n-step returns: Sutton and Barto, section 7.1. Distributions of returns over
+atoms: categorical DQN, C51 (Bellemare et al., 2017, arXiv:1707.06887). All together: Rainbow (Hessel et al., 2017,
+arXiv:1710.02298).
 """
 
 from __future__ import annotations
@@ -11,17 +13,16 @@ from typing import Literal
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
+from slmx.algorithm.action_values import ActionValueAlgorithm
+from slmx.algorithm.exploration import ExploringHyper
 from slmx.algorithm.replay import ReplayAlgorithm, ReplayHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int, PerMember
 
 
-class DQN(ReplayAlgorithm):
+class DQN(ActionValueAlgorithm, ReplayAlgorithm):
     """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
 
-    actions = ("discrete",)
-    net_keys = frozenset({"dueling"})
     copied = (*ReplayAlgorithm.copied, "target")
 
     class Hyper(ReplayHyper, ExploringHyper):
@@ -30,6 +31,13 @@ class DQN(ReplayAlgorithm):
         double: bool = Field(
             False, description="the online network chooses the next action, the target network values it"
         )
+        atoms: Int | None = Field(
+            None,
+            ge=2,
+            description="learn how returns are distributed, over so many of them (C51: 51); null: their mean",
+        )
+        v_min: PerMember = Field(-10.0, description="the least return that has an atom")
+        v_max: PerMember = Field(10.0, description="the greatest return that has an atom")
         loss: Literal["huber", "squared"] = Field("huber", description="of the temporal-difference error")
         update_type: Literal["replace", "polyak", "none"] = Field(
             "replace", description="how the target network follows"
@@ -40,7 +48,11 @@ class DQN(ReplayAlgorithm):
         )
 
         def idle(self) -> dict[str, str]:
-            unused = {}
+            unused = super().idle()
+            if self.atoms is None:
+                unused |= dict.fromkeys(("v_min", "v_max"), "atoms is null")
+            else:
+                unused["loss"] = "atoms is not null: it is the divergence of distributions"
             if self.update_type != "replace":
                 unused["update_frequency"] = f'update_type is "{self.update_type}"'
             if self.update_type != "polyak":
@@ -49,26 +61,30 @@ class DQN(ReplayAlgorithm):
                 unused["double"] = 'update_type is "none": both networks are one'
             return unused
 
+        def conflicts(self) -> dict[str, str]:
+            if self.atoms is not None and self.v_min >= self.v_max:
+                return super().conflicts() | {"v_min": f"{self.v_min} is not below v_max {self.v_max}"}
+            return super().conflicts()
+
     def build(self) -> None:
         from slmx.net.target import Target
 
-        heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
-        inputs = [port.obs_shape for port in self.ports]
-        self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
-        self.optim = self.optimize(self.net)
+        self.build_network(self.hp.atoms)
         self.target = Target(self.net)
         self.build_memory()
         self.replaced = 0
 
-    def networks(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net}
+    def values(self, outputs: torch.Tensor) -> torch.Tensor:
+        return outputs if self.hp.atoms is None else ops.expectation(self.by_atom(outputs), self.support)
 
-    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        self.hp.at(self.frame)
-        return EXPLORATIONS[self.hp.action_policy](self.net(port, "q", obs), self.hp.explore_var, self.exploring)
+    def by_atom(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The logits `[M, N, A, K]` of the distributions over atoms."""
+        return outputs.unflatten(-1, (-1, self.hp.atoms))
 
-    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net(port, "q", obs).argmax(-1)
+    @property
+    def support(self) -> torch.Tensor:
+        """The returns `[M, K]` of the atoms."""
+        return ops.support(self.hp.v_min, self.hp.v_max, self.hp.atoms)
 
     def improve(self) -> None:
         super().improve()
@@ -91,17 +107,20 @@ class DQN(ReplayAlgorithm):
     def loss(self, port: int) -> torch.Tensor:
         """The loss `[M]` of a batch of one port."""
         batch = self.memory[port].sample()
+        outputs = self.outputs(self.net, port, batch.obs, self.learning)
         with torch.no_grad():
-            next_q = self.target.network(port, "q", batch.next_obs)
-            if self.hp.double:
-                next_value = ops.pick(next_q, self.net(port, "q", batch.next_obs).argmax(-1))
-            else:
-                next_value = next_q.amax(-1)
-            target = batch.reward + batch.bootstrap * next_value
-        q = ops.pick(self.net(port, "q", batch.obs), batch.action)
-        loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
-        self.memory[port].learned(batch.index, q.detach() - target)
+            following = self.outputs(self.target.network, port, batch.next_obs, self.learning)
+            chooser = self.outputs(self.net, port, batch.next_obs, self.learning) if self.hp.double else following
+            best = self.values(chooser).argmax(-1)
+        if self.hp.atoms is None:
+            target = batch.reward + batch.bootstrap * ops.pick(following, best)
+            q = ops.pick(outputs, batch.action)
+            loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
+            error = q.detach() - target
+        else:
+            probability = ops.pick(self.by_atom(following), best).softmax(-1)
+            target = ops.project(probability, batch.reward, batch.bootstrap, self.support)
+            loss = ops.kl_divergence(target, ops.pick(self.by_atom(outputs), batch.action))
+            error = loss.detach()  # transitions come by their loss, as in Rainbow
+        self.memory[port].learned(batch.index, error)
         return (loss if batch.weight is None else batch.weight * loss).mean(1)
-
-    def settings(self) -> dict[str, torch.Tensor]:
-        return super().settings() | {"explore": self.hp.explore_var}

@@ -25,19 +25,29 @@ def boltzmann(q: torch.Tensor, temperature: torch.Tensor, streams: Streams) -> t
     return Categorical(q / temperature[..., None]).sample(streams.uniform(q.shape[1]))
 
 
-EXPLORATIONS = {"epsilon_greedy": epsilon_greedy, "boltzmann": boltzmann}
+def greedy(q: torch.Tensor, unused: torch.Tensor, streams: Streams) -> torch.Tensor:
+    """The best actions `[M, N]` of q `[M, N, A]`: what explores is the noise in q."""
+    return q.argmax(-1)
+
+
+EXPLORATIONS = {"epsilon_greedy": epsilon_greedy, "boltzmann": boltzmann, "greedy": greedy}
 
 
 class ExploringHyper(NamedHyper):
     """What every algorithm has that acts on Q-values."""
 
     gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
-    action_policy: Literal["epsilon_greedy", "boltzmann"] = Field("epsilon_greedy", description="how it explores")
+    action_policy: Literal["epsilon_greedy", "boltzmann", "greedy"] = Field(
+        "epsilon_greedy", description="how it explores; greedy: by the noise of a noisy network alone"
+    )
     explore_var: Scheduled = Field(
         Schedule(name="linear_decay", start_val=1.0, end_val=0.05, start_step=0, end_step=None),
         ge=0,
         description="epsilon, or the temperature of boltzmann",
     )
+
+    def idle(self) -> dict[str, str]:
+        return {"explore_var": 'action_policy is "greedy"'} if self.action_policy == "greedy" else {}
 
     def conflicts(self) -> dict[str, str]:
         if self.action_policy == "epsilon_greedy" and not self.explore_var <= 1:

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347)."""
+"""Proximal policy optimisation (Schulman et al., 2017, arXiv:1707.06347), with or without self-imitation."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.policy import PolicyAlgorithm
+from slmx.algorithm.self_imitation import ImitatingAlgorithm, ImitatingHyper
 from slmx.lazy import torch
-from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
+from slmx.member.hyper import Int, PerMember, Scheduled
 from slmx.memory.batch import Batch
 from slmx.ops import flat, take
 
 
-class PPO(PolicyAlgorithm):
+class PPO(ImitatingAlgorithm):
     """Several epochs of minibatches on each rollout, the policy kept near the one that collected it."""
 
     memories = ("Rollout",)
 
-    class Hyper(NamedHyper):
+    class Hyper(ImitatingHyper):
         """Proximal policy optimisation with the clipped surrogate."""
 
         gamma: PerMember = Field(0.99, ge=0, le=1, description="discount factor")
@@ -43,22 +43,25 @@ class PPO(PolicyAlgorithm):
 
     @classmethod
     def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
-        frames = hyper.time_horizon * sum(bodies)
+        wrong, frames = super().misfits(hyper, bodies), hyper.time_horizon * sum(bodies)
         if frames % hyper.minibatch_size:
             rollout = f"time_horizon {hyper.time_horizon} x {sum(bodies)} bodies"
-            return {
-                "minibatch_size": f"{hyper.minibatch_size} does not divide the {frames} frames of a rollout ({rollout})"
-            }
-        return {}
+            wrong["minibatch_size"] = (
+                f"{hyper.minibatch_size} does not divide the {frames} frames of a rollout ({rollout})"
+            )
+        return wrong
 
     def build(self) -> None:
         self.build_networks()
         self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
+        self.build_imitation()
 
     def improve(self) -> None:
         if self.memory.full:
             self.schedule()
-            self.learn(self.memory.take())
+            batches = self.memory.take()
+            self.learn(batches)
+            self.imitate(batches)
 
     def learn(self, batches: list[Batch]) -> None:
         """Learn from one rollout per port."""

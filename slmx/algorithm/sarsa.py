@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from slmx import ops
-from slmx.algorithm.base import Algorithm
+from slmx.algorithm.action_values import ActionValueAlgorithm
 from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from slmx.env.base import Step
 
 
-class SARSA(Algorithm):
+class SARSA(ActionValueAlgorithm):
     """Learns the value of the policy that it follows, from the action that it takes next."""
 
     memories = ("Rollout",)
-    actions = ("discrete",)
-    net_keys = frozenset({"dueling"})
 
     class Hyper(ExploringHyper):
         """On-policy Q-learning with a neural network."""
@@ -31,22 +29,9 @@ class SARSA(Algorithm):
         time_horizon: Int = Field(32, ge=1, description="steps of each body per update")
 
     def build(self) -> None:
-        heads = [{"q": (port.action_size, 1.0)} for port in self.ports]
-        inputs = [port.obs_shape for port in self.ports]
-        self.net = self.setting.net.build(self.net_hp, self.setting.streams("net"), inputs, heads)
-        self.optim = self.optimize(self.net)
+        self.build_network()
         # one step more than it learns from: the last step's action is the next action of the one before
         self.memory = self.setting.memory(self.hp.time_horizon + 1, len(self.ports))
-
-    def networks(self) -> dict[str, torch.nn.Module]:
-        return {"net": self.net}
-
-    def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        self.schedule()
-        return EXPLORATIONS[self.hp.action_policy](self.net(port, "q", obs), self.hp.explore_var, self.exploring)
-
-    def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self.net(port, "q", obs).argmax(-1)
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
         self.memory.add(port, obs, action, step)
@@ -67,15 +52,11 @@ class SARSA(Algorithm):
     def loss(self, batch: Batch) -> torch.Tensor:
         """The loss `[M]` of T + 1 steps, of which the last serves for its action alone."""
         with torch.no_grad():
-            next_obs = flat(batch.next_obs[:, :-1])
-            next_q = self.net(batch.port, "q", next_obs)
+            next_q = self.outputs(self.net, batch.port, flat(batch.next_obs[:, :-1]), self.learning)
             # after an episode's end the step that follows belongs to another episode: there the policy is asked anew
             fresh = EXPLORATIONS[self.hp.action_policy](next_q, self.hp.explore_var, self.learning)
             next_action = torch.where(flat(batch.done[:, :-1]), fresh, flat(batch.action[:, 1:]))
             bootstrap = self.hp.gamma * ~flat(batch.terminated[:, :-1])
             target = flat(batch.reward[:, :-1]) + bootstrap * ops.pick(next_q, next_action)
-        q = ops.pick(self.net(batch.port, "q", flat(batch.obs[:, :-1])), flat(batch.action[:, :-1]))
-        return ops.squared_error(q, target).mean(1)
-
-    def settings(self) -> dict[str, torch.Tensor]:
-        return super().settings() | {"explore": self.hp.explore_var}
+        q = self.outputs(self.net, batch.port, flat(batch.obs[:, :-1]), self.learning)
+        return ops.squared_error(ops.pick(q, flat(batch.action[:, :-1])), target).mean(1)

@@ -106,7 +106,7 @@ class Soft(ReplayActor):
 
     def taken(self, port: int, q: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         """Of what critics say, that of the actions that were taken: `[E, M, N]`."""
-        return ops.pick(q, action.expand(len(q), *action.shape)) if self.ports[port].discrete else q
+        return ops.pick(q.movedim(0, -1), action).movedim(-1, 0) if self.ports[port].discrete else q
 
     def learn_actor(self, batches: Sequence[Transitions]) -> None:
         """One step of the actor towards value and entropy, and of alpha towards the entropy that is asked for."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from slmx.member.streams import Streams
 # A BLAS wants many columns: maps to fewer outputs than this are worked out transposed, up to seven times as fast, where
 # each member has so many samples that it pays. That does not depend on a member's company, nor does its rounding.
 NARROW, MANY = 16, 64
+SIGMA = 0.5  # the first standard deviations of noisy weights, times the root of the number of inputs
 
 
 class Linear(nn.Module):
@@ -38,10 +40,64 @@ class Linear(nn.Module):
             bias = (2 * streams.uniform(1, n_out) - 1) * bound
         self.weight = nn.Parameter(weight.contiguous())
         self.bias = nn.Parameter(bias)
+        # plain references: looking parameters up through modules takes longer than small layers themselves
+        self._map = self.bias, self.weight
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """`rows`: the members, in order, that `x` belongs to; all by default."""
-        return affine(x, self.bias, self.weight, rows)
+        return affine(x, *self._map, rows)
+
+
+class NoisyLinear(Linear):
+    """M affine maps with factorised Gaussian noise in every weight, whose deviations are learned (Fortunato et al.,
+    2017, arXiv:1706.10295).
+
+    Without noise it is the map of the means, which begin as Linear's. A member has one noise for all its samples.
+    """
+
+    def __init__(self, streams: Streams, n_in: int, n_out: int, init: str = "orthogonal", gain: float = math.sqrt(2)):
+        super().__init__(streams, n_in, n_out, init, gain)
+        deviation = SIGMA / math.sqrt(n_in)
+        self.weight_std = nn.Parameter(torch.full_like(self.weight, deviation))
+        self.bias_std = nn.Parameter(torch.full_like(self.bias, deviation))
+        self._noise: tuple[Tensor, Tensor] | None = None
+
+    def draw(self, streams: Streams) -> None:
+        """Have new noise, from the members' own streams."""
+        n_in, n_out = self.weight.shape[1:]
+        before, after = streams.normal(n_in + n_out).split([n_in, n_out], 1)
+        self._noise = _root(before)[:, :, None], _root(after)[:, None]
+
+    def rest(self) -> None:
+        """Have no noise."""
+        self._noise = None
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        if self._noise is None:
+            return super().forward(x, rows)
+        before, after = self._noise
+        bias = torch.addcmul(self.bias, self.bias_std, after)
+        return affine(x, bias, torch.addcmul(self.weight, self.weight_std, before * after), rows)
+
+
+def _root(x: Tensor) -> Tensor:
+    """The root of the size of each number, with its sign."""
+    return x.sign() * x.abs().sqrt()
+
+
+class Normalized(nn.Module):
+    """A layer whose outputs `[M, N, n]` are normalised to mean 0 and variance 1 over the n numbers of each sample, then
+    scaled and shifted by a gain and a bias of each member (Ba et al., 2016, arXiv:1607.06450)."""
+
+    def __init__(self, layer: Linear):
+        super().__init__()
+        self.layer = layer
+        self.gain = nn.Parameter(torch.ones_like(layer.bias))
+        self.bias = nn.Parameter(torch.zeros_like(layer.bias))
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        gain, bias = (self.gain, self.bias) if rows is None else (self.gain[rows], self.bias[rows])
+        return torch.addcmul(bias, gain, nn.functional.layer_norm(self.layer.forward(x, rows), gain.shape[-1:]))
 
 
 def affine(x: Tensor, bias: Tensor, weight: Tensor, rows: Tensor | None) -> Tensor:
@@ -76,11 +132,11 @@ class _Narrow(torch.autograd.Function):
 
 
 class Stack(nn.Module):
-    """Linear layers with an activation after each, or after all but the last; `norms`: what comes before each."""
+    """Layers with an activation after each, or after all but the last; `norms`: what comes before each."""
 
     def __init__(
         self,
-        layers: Sequence[Linear],
+        layers: Sequence[nn.Module],
         activation: Callable[[Tensor], Tensor],
         last: bool = True,
         norms: Sequence[nn.Module] = (),
@@ -88,30 +144,33 @@ class Stack(nn.Module):
         super().__init__()
         self.layers, self.norms = nn.ModuleList(layers), nn.ModuleList(norms)
         self.activation, self.last = activation, last
-        # plain references: looking parameters up through modules takes longer than small layers themselves
-        self._maps = [(layer.bias, layer.weight) for layer in layers]
+        self._layers = list(layers)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        final = len(self._maps) - 1
-        for i, (bias, weight) in enumerate(self._maps):
+        final = len(self._layers) - 1
+        for i, layer in enumerate(self._layers):
             if self.norms:
                 x = self.norms[i].forward(x)
-            x = affine(x, bias, weight, rows)
+            x = layer.forward(x, rows)
             if i < final or self.last:
                 x = self.activation(x)
         return x
 
 
 class Dueling(nn.Module):
-    """Q-values from a value and an advantage stream, q = v + a - mean(a) (Wang et al., 2015, arXiv:1511.06581)."""
+    """Q-values from a value and an advantage stream, q = v + a - mean(a) (Wang et al., 2015, arXiv:1511.06581).
 
-    def __init__(self, value: nn.Module, advantage: nn.Module):
+    Where each action has several outputs, `atoms`, that holds for each of them, as in Rainbow.
+    """
+
+    def __init__(self, value: nn.Module, advantage: nn.Module, atoms: int = 1):
         super().__init__()
-        self.value, self.advantage = value, advantage
+        self.value, self.advantage, self.atoms = value, advantage, atoms
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        advantage = self.advantage(x, rows)
-        return self.value(x, rows) + advantage - advantage.mean(-1, keepdim=True)
+        advantage = self.advantage(x, rows).unflatten(-1, (-1, self.atoms))
+        value = self.value(x, rows).unsqueeze(-2)
+        return (value + advantage - advantage.mean(-2, keepdim=True)).flatten(-2)
 
 
 class Network(nn.Module):
@@ -125,6 +184,18 @@ class Network(nn.Module):
         self.encoders, self.trunk = nn.ModuleList(encoders), trunk
         self.heads = nn.ModuleList(nn.ModuleDict(dict(h)) for h in heads)
         self._ways = [(encoder, trunk, dict(own)) for encoder, own in zip(encoders, heads, strict=True)]
+        self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
+
+    @contextlib.contextmanager
+    def noise(self, streams: Streams) -> Iterator[None]:
+        """Within, noisy layers have new noise from the members' own `streams`; outside they have none."""
+        for layer in self._noisy:
+            layer.draw(streams)
+        try:
+            yield
+        finally:
+            for layer in self._noisy:
+                layer.rest()
 
     def features(self, port: int, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """What all heads of a port see, `[M, N, F]`."""

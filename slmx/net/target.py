@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import torch
 
@@ -11,13 +12,17 @@ from slmx.member.axis import Membered
 from slmx.member.optim import bind, flatten
 
 
-class Target(Membered):
+NetT = TypeVar("NetT", bound=torch.nn.Module)
+
+
+class Target(Membered, Generic[NetT]):
     """A copy of a network that is learned, which starts as it is and follows it as it is told; it has no gradients."""
 
     copied = ("network", "flat")
 
-    def __init__(self, network: torch.nn.Module):
-        self.network = copy.deepcopy(network).requires_grad_(False)
+    def __init__(self, network: NetT):
+        self.network = copy.deepcopy(network)
+        self.network.requires_grad_(False)
         self.flat = flatten(self.network.parameters())
 
     def replace(self, learned: torch.Tensor) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from slmx.member.streams import Streams, seed_sequence
 from slmx.net.activation import tanh
-from slmx.net.layer import MANY, NARROW, Dueling, Linear, Stack, affine
+from slmx.net.layer import MANY, NARROW, Dueling, Linear, Network, NoisyLinear, Normalized, Stack, affine
 
 M = 4
 
@@ -124,3 +124,82 @@ def test_dueling_advantages_have_mean_zero_for_every_sample() -> None:
     torch.testing.assert_close(q(x) - value(x), advantage(x) - advantage(x).mean(-1, keepdim=True))
     rows = torch.tensor([3, 1])
     torch.testing.assert_close(q(x[rows], rows), q(x)[rows])
+
+
+def test_dueling_over_atoms_has_mean_zero_for_every_atom() -> None:
+    source = streams()
+    value, advantage = Linear(source, 4, 5), Linear(source, 4, 3 * 5)
+    x = numbers(M, 6, 4)
+    q, a = Dueling(value, advantage, 5)(x).view(M, 6, 3, 5), advantage(x).view(M, 6, 3, 5)
+    torch.testing.assert_close(q.mean(2), value(x))
+    torch.testing.assert_close(q - value(x)[:, :, None], a - a.mean(2, keepdim=True))
+
+
+def test_normalized_equals_torch_for_every_member() -> None:
+    layer, x = Normalized(Linear(streams(), 5, 3)), numbers(M, 7, 5)
+    with torch.no_grad():
+        layer.gain.copy_(numbers(M, 1, 3))
+        layer.bias.copy_(numbers(M, 2, 3)[:, 1:])
+    for m in range(M):
+        oracle = nn.LayerNorm(3)
+        oracle.load_state_dict({"weight": layer.gain[m, 0].detach(), "bias": layer.bias[m, 0].detach()})
+        torch.testing.assert_close(layer(x)[m], oracle(layer.layer(x)[m]))
+    rows = torch.tensor([2, 0])
+    torch.testing.assert_close(layer(x[rows], rows), layer(x)[rows])
+
+
+def test_noisy_without_noise_is_the_map_of_its_means() -> None:
+    noisy, plain, x = NoisyLinear(streams(), 5, 3), Linear(streams(), 5, 3), numbers(M, 7, 5)
+    assert torch.equal(noisy(x), plain(x))
+    noisy.draw(streams())
+    assert not torch.equal(noisy(x), plain(x))
+    noisy.rest()
+    assert torch.equal(noisy(x), plain(x))
+
+
+def test_noise_is_factorised_and_of_the_members_own_streams() -> None:
+    noisy, x = NoisyLinear(streams(), 5, 3), numbers(M, 7, 5)
+    assert noisy.weight_std.unique().tolist() == noisy.bias_std.unique().tolist() == [pytest.approx(0.5 / math.sqrt(5))]
+    with torch.no_grad():
+        noisy.weight_std.mul_(1 + numbers(M, 5, 3))
+        noisy.bias_std.mul_(1 + numbers(M, 1, 3))
+    noisy.draw(streams())
+    drawn = streams().normal(8)
+    root = drawn.sign() * drawn.abs().sqrt()
+    before, after = root[:, :5], root[:, 5:]
+    for m in range(M):
+        weight = noisy.weight[m] + noisy.weight_std[m] * torch.outer(before[m], after[m])
+        torch.testing.assert_close(noisy(x)[m], x[m] @ weight + noisy.bias[m] + noisy.bias_std[m] * after[m])
+    rows = torch.tensor([2, 0])
+    torch.testing.assert_close(noisy(x[rows], rows), noisy(x)[rows])
+
+
+def test_noise_has_mean_zero_and_deviations_have_gradients() -> None:
+    noisy, source, x = NoisyLinear(streams(), 4, 3), streams(), numbers(M, 2, 4)
+    drawn = []
+    for _ in range(2000):
+        noisy.draw(source)
+        drawn.append(noisy(x).detach())
+    noisy(x).sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in noisy.parameters())
+    noisy.rest()
+    outputs = torch.stack(drawn)
+    torch.testing.assert_close(outputs.mean(0), noisy(x).detach(), atol=0.1, rtol=0)
+    # E|e| = sqrt(2 / pi) is the variance of a number's root; a product of two has its square
+    variance = x.square().sum(-1, keepdim=True) * 0.25 / 4 * 2 / math.pi + 0.25 / 4 * math.sqrt(2 / math.pi)
+    torch.testing.assert_close(outputs.var(0), variance.expand(M, 2, 3), atol=0, rtol=0.25)
+
+
+def test_a_network_has_noise_within_alone_and_new_each_time() -> None:
+    source, x = streams(), numbers(M, 7, 4)
+    net = Network([Linear(source, 4, 5)], NoisyLinear(source, 5, 5), [{"q": NoisyLinear(source, 5, 2)}])
+    mean = net(0, "q", x)
+    outputs = []
+    for _ in range(2):
+        with net.noise(source):
+            outputs.append(net(0, "q", x))
+            assert torch.equal(net(0, "q", x), outputs[-1])
+    assert not torch.equal(outputs[0], outputs[1]) and torch.equal(net(0, "q", x), mean)
+    with pytest.raises(RuntimeError), net.noise(source):
+        raise RuntimeError
+    assert torch.equal(net(0, "q", x), mean)

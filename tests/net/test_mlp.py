@@ -13,7 +13,7 @@ from slmx.member.hyper import NamedHyper, Stacked
 from slmx.member.optim import Adam
 from slmx.member.streams import Streams, seed_sequence
 from slmx.net.actor_critic import ActorCritic
-from slmx.net.layer import Dueling, Network
+from slmx.net.layer import Dueling, Network, NoisyLinear, Normalized
 from slmx.net.mlp import MLP, Activation
 from slmx.net.port import Port
 
@@ -87,6 +87,29 @@ def test_dueling_heads() -> None:
     assert isinstance(head, Dueling)
     assert widths(head.value) == [(6, 6), (6, 1)]
     assert widths(head.advantage) == [(6, 6), (6, 2)]
+
+
+def test_heads_of_actions_and_atoms() -> None:
+    net = MLP.build(hyper(dueling=True), streams(), [(4,)], [{"q": ((3, 5), 1.0)}])
+    assert net(0, "q", numbers(M, 7, 4)).shape == (M, 7, 15)
+    assert widths(net.heads[0]["q"]) == [(6, 5), (6, 15)]
+    plain = MLP.build(hyper(), streams(), [(4,)], [{"q": ((3, 5), 1.0)}])
+    assert widths(plain.heads[0]["q"]) == [(6, 15)]
+
+
+def test_every_layer_after_the_encoder_is_noisy() -> None:
+    net = q_net(noisy=True, dueling=True, hid_layers=[8, 6, 6], head_depth=2)
+    noisy = [name for name, module in net.named_modules() if isinstance(module, NoisyLinear)]
+    streams_of_head = [f"heads.0.q.{stream}.layers.{i}" for stream in ("value", "advantage") for i in (0, 1)]
+    assert noisy == ["trunk.layers.0", "trunk.layers.1", *streams_of_head]
+
+
+def test_every_hidden_layer_is_normalised_and_no_output() -> None:
+    net = q_net(layer_norm=True, hid_layers=[8, 6], head_depth=2)
+    normal = [name for name, module in net.named_modules() if isinstance(module, Normalized)]
+    assert normal == ["encoders.0.layers.0", "trunk.layers.0", "heads.0.q.layers.0"]
+    features, x = net.encoders[0], numbers(M, 7, 4)
+    torch.testing.assert_close(features(x), torch.tanh(nn.functional.layer_norm(features.layers[0].layer(x), (8,))))
 
 
 def test_ports_of_different_shapes_share_the_trunk_alone() -> None:
