@@ -14,6 +14,7 @@ from slmx.memory.batch import Batch
 from slmx.memory.episodes import Episodes
 from slmx.memory.replay import Replay, Transitions
 from slmx.memory.rollout import Rollout
+from slmx.net import renorm
 from slmx.session import Program
 from tests.probes import Counter
 from tests.programs import NET, Keys, greedy, spec, trained, values
@@ -66,12 +67,20 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
     "SAC-all": (
         {"name": "SAC", "alpha": 0.02, "num_step_returns": 2} | FOLLOWING, REPLAY | {"name": "PrioritizedReplay"}, 800,
     ),
-    "CrossQ": ({"name": "CrossQ", "alpha": 0.02, "policy_delay": 1} | ACTING, REPLAY, 800),
+    "CrossQ": (
+        {"name": "CrossQ", "alpha": 0.02, "policy_delay": 1} | ACTING | {"training_frequency": 1}, REPLAY, 800,
+    ),
 }  # fmt: skip
 CONTINUOUS = (
     "REINFORCE", "A2C", "A2C-episodes", "A2C-imitating", "PPO", "PPO-imitating", "DDPG", "TD3", "SAC", "CrossQ",
 )  # fmt: skip
 OFF_POLICY_WAYS = [way for way, (_, memory, _) in WAYS.items() if "Replay" in memory["name"]]
+
+
+@pytest.fixture(autouse=True)
+def warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running statistics count as early as such short trainings need them."""
+    monkeypatch.setattr(renorm, "WARM_UP", 50)
 
 
 def learn(way: str, probe: str, changes: Keys | None = None, **kwargs: Any) -> Any:
