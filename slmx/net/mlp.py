@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,11 +12,11 @@ from slmx.lazy import torch
 from slmx.member.hyper import Hyper, Int, MaybePerMember, NamedHyper
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slmx.member.hyper import Stacked
     from slmx.member.streams import Streams
-    from slmx.net.layer import Network
+    from slmx.net.layer import Linear, Network, Stack
 
 Activation = Literal[
     "tanh", "relu", "sigmoid", "elu", "selu", "celu", "gelu", "silu", "mish", "leaky_relu", "softplus", "softsign",
@@ -24,7 +25,10 @@ Activation = Literal[
 
 
 class MLP:
-    """Linear layers with an activation between: a port's first hidden layer is its encoder, the others the trunk."""
+    """Linear layers with an activation between: a port's first hidden layer is its encoder, the others the trunk.
+
+    An image is flattened, its numbers scaled to [0, 1].
+    """
 
     class Hyper(Hyper):
         """A multi-layer perceptron and how it is optimised."""
@@ -45,30 +49,26 @@ class MLP:
         )
         optim_spec: NamedHyper = Field(description="the optimiser, by name")
 
-    @staticmethod
+    @classmethod
     def build(
-        hp: Stacked, streams: Streams, inputs: Sequence[tuple[int, ...]], heads: Sequence[dict[str, tuple[int, float]]]
+        cls,
+        hp: Stacked,
+        streams: Streams,
+        inputs: Sequence[tuple[int, ...]],
+        heads: Sequence[dict[str, tuple[int, float]]],
     ) -> Network:
         """A network for ports with inputs of shape `inputs[p]` and `heads[p]`: name to (outputs, last gain)."""
-        from slmx.net.activation import tanh
-        from slmx.net.layer import Dueling, Linear, Network, Stack
+        from slmx.net.layer import Dueling, Network, Stack
 
-        name = hp.hid_layers_activation
-        activation = tanh if name == "tanh" else getattr(torch.nn.functional, name)
-        widths, gain = hp.hid_layers, 2**0.5
-        last = widths[-1]
-
-        def stack(sizes: Sequence[int], last_gain: float | None = None) -> Stack:
-            final = len(sizes) - 2
-            gains = [last_gain if i == final and last_gain is not None else gain for i in range(len(sizes) - 1)]
-            layers = [Linear(streams, sizes[i], sizes[i + 1], hp.init_fn, g) for i, g in enumerate(gains)]
-            return Stack(layers, activation, last=last_gain is None)
+        activation = activation_of(hp.hid_layers_activation)
+        widths = hp.hid_layers
 
         def head(outputs: int, last_gain: float) -> Stack:
-            return stack([last] * hp.head_depth + [outputs], last_gain)
+            layers = linear(hp, streams, [widths[-1]] * hp.head_depth + [outputs], last_gain)
+            return Stack(layers, activation, last=False)
 
-        encoders = [stack([math.prod(shape), widths[0]]) for shape in inputs]
-        trunk = stack(widths)
+        encoders = [cls.encoder(hp, streams, shape) for shape in inputs]
+        trunk = Stack(linear(hp, streams, widths), activation)
         made = [
             {
                 name: Dueling(head(1, g), head(n, g)) if hp.dueling and name == "q" else head(n, g)
@@ -77,3 +77,36 @@ class MLP:
             for port in heads
         ]
         return Network(encoders, trunk, made)
+
+    @classmethod
+    def misfits(cls, hyper: Any, shape: tuple[int, ...]) -> dict[str, str]:
+        """Keys that do not fit observations of that shape, each with what is wrong."""
+        return {}
+
+    @classmethod
+    def multiplications(cls, hyper: Any, shape: tuple[int, ...], outputs: int) -> int:
+        """About how many numbers are multiplied for one observation of that shape, with a head of so many outputs."""
+        return sum(one * other for one, other in pairwise([math.prod(shape), *hyper.hid_layers, outputs]))
+
+    @staticmethod
+    def encoder(hp: Stacked, streams: Streams, shape: tuple[int, ...]) -> torch.nn.Module:
+        """From observations of that shape to the first hidden layer."""
+        from slmx.net.layer import Flattened
+
+        layers = linear(hp, streams, [math.prod(shape), hp.hid_layers[0]])
+        return Flattened(layers, activation_of(hp.hid_layers_activation))
+
+
+def linear(hp: Stacked, streams: Streams, sizes: Sequence[int], last_gain: float = 2**0.5) -> list[Linear]:
+    """Linear layers from each of the sizes to the next."""
+    from slmx.net.layer import Linear
+
+    gains = [2**0.5] * (len(sizes) - 2) + [last_gain]
+    return [Linear(streams, *pair, hp.init_fn, gain) for pair, gain in zip(pairwise(sizes), gains, strict=False)]
+
+
+def activation_of(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The activation function of that name."""
+    from slmx.net.activation import tanh
+
+    return tanh if name == "tanh" else getattr(torch.nn.functional, name)

@@ -71,6 +71,7 @@ def problems(spec: Spec) -> list[SpecError]:
             errors.append(error.under(f"env.{e}"))
     if space is not None:
         errors += _actions(spec, space, described)
+        errors += _observations(spec, space, described)
         errors += _rollouts(spec)
         errors += _unseen(spec, space)
         if len(described) == len(spec.env):
@@ -199,6 +200,17 @@ def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[
                 )
             )
     return errors
+
+
+def _observations(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> Iterator[SpecError]:
+    """Networks that cannot take what their agents observe; a class of one's own need not say what it takes."""
+    for a, e in sorted(space.counts):
+        net = spec.agent[a].net
+        kind = None if net is None else REGISTRIES["net"].find(getattr(net, "type", None))
+        misfits = getattr(kind, "misfits", None)
+        if e in described and misfits is not None:
+            for key, wrong in misfits(net, described[e].obs_space.shape).items():
+                yield SpecError(f"agent.{a}.net.{key}", f"{wrong} ({spec.env[e].name}, env.{e})")
 
 
 def _rollouts(spec: Spec) -> list[SpecError]:
