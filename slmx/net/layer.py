@@ -125,7 +125,9 @@ class Convolution(nn.Module):
 class Convolved(nn.Module):
     """Convolutions with an activation after each, then a stack over all that comes out: from `[M, N, C, H, W]`.
 
-    Members take turns in all convolutions together.
+    Members take turns, so what one gets does not depend on its company. Nor is anything quicker on a core: for 64
+    images of each of four, through a Nature CNN and back, it took 0.32 ms an image (0.40 ms where channels are not the
+    last in memory), against 0.55 ms as grouped convolutions and 1.3 ms as products of unfolded images.
     """
 
     def __init__(self, layers: Sequence[Convolution], activation: Callable[[Tensor], Tensor], stack: Stack):
@@ -144,7 +146,7 @@ class Convolved(nn.Module):
 
     def _convolve(self, x: Tensor, maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """One member's images `[N, C, H, W]` through all its convolutions."""
-        x = scaled(x, maps[0][0].dtype)
+        x = scaled(x.contiguous(memory_format=torch.channels_last), maps[0][0].dtype)
         for (weight, bias), (stride, padding) in zip(maps, self._steps, strict=True):
             x = self.activation(nn.functional.conv2d(x, weight, bias, stride, padding))
         return x
