@@ -38,6 +38,7 @@ DECAYING: Keys = {
     }
 }  # fmt: skip
 EPISODES: Keys = {"name": "Episodes", "episodes": 2}
+IMAGES: Keys = {"type": "ConvNet", "conv_layers": [[8, 3, 2]]}
 # how each algorithm is run: algorithm, memory, changes to the network, frames of a member for at least 50 updates
 WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "Random": ({"name": "Random"}, {}, {}, 200),
@@ -50,6 +51,10 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2, "clip_vloss": True},
         {"name": "Rollout"}, {}, 224,
     ),
+    "PPO-images": (
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2},
+        {"name": "Rollout"}, IMAGES | {"shared": True}, 224,
+    ),
     "SARSA": ({"name": "SARSA", "time_horizon": 4, "explore_var": 0.5}, {"name": "Rollout"}, {}, 416),
     "DQN": (
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20, "double": True},
@@ -59,6 +64,11 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_type": "polyak",
          "num_step_returns": 3, "action_policy": "boltzmann", "explore_var": 1.0},
         {"name": "PrioritizedReplay", "max_size": 60, "batch_size": 8}, {"dueling": True}, 220,
+    ),
+    "DQN-images": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20,
+         "num_step_returns": 2},
+        {"name": "Replay", "max_size": 60, "batch_size": 8}, IMAGES | {"dueling": True}, 220,
     ),
 }  # fmt: skip
 
@@ -156,14 +166,20 @@ def shares_shapes(way: str) -> bool:
     return WAYS[way][1].get("name") == "Episodes"
 
 
+def sees_images(way: str) -> bool:
+    """Whether the network of a case takes images."""
+    return WAYS[way][2].get("type") == "ConvNet"
+
+
 def spec_of(way: str, kind: str, seed: int = 0, shorter: int = 1, **kwargs: Any) -> Spec:
     """The spec of a case; a part `1 / shorter` of its training."""
     algorithm, memory, net, frames = WAYS[way]
     dtype = "float64" if shares_shapes(way) else "float32"
     max_frame, continuous = frames // shorter, kind == "continuous"
     env = {
-        "name": "tests.probes:Drift", "max_frame": max_frame, "kwargs": {"continuous": continuous} | kwargs,
-        "normalize_obs": continuous, "normalize_reward": continuous,
+        "name": "tests.probes:Drift", "max_frame": max_frame,
+        "kwargs": {"continuous": continuous, "image": sees_images(way)} | kwargs,
+        "normalize_obs": continuous and not sees_images(way), "normalize_reward": continuous,
     }  # fmt: skip
     meta = {"seed": seed, "log_frequency": 40, "eval_frequency": max_frame // 2, "dtype": dtype}
     return spec(algorithm, memory, env, NET | net if memory else {}, BODIES, meta)
@@ -205,7 +221,7 @@ def test_a_session_alone_is_that_session_in_company(way: str, kind: str) -> None
 @pytest.mark.parametrize("way", WAYS)
 def test_a_session_alone_is_that_session_in_company_in_two_environments(way: str) -> None:
     one = spec_of(way, "discrete", shorter=2)
-    rare = one.env[0].model_copy(update={"kwargs": {"continuous": False, "end": 0.02}})
+    rare = one.env[0].model_copy(update={"kwargs": one.env[0].kwargs | {"end": 0.02}})
     both = one.model_copy(update={"env": [one.env[0], rare]})
     together = run(sessions_of(both, range(4)))
     for index in (0, 3):

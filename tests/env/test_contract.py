@@ -292,16 +292,17 @@ ATARI_KEYS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ATARI_KEYS)
-def test_every_key_of_atari_reaches_the_game(key: str) -> None:
+def test_every_key_of_atari_reaches_the_game() -> None:
     def played(**keys: object) -> list[bytes]:
-        env = make(spec("Breakout-v5", atari=AtariSpec(**keys)), seeds(1, 2))
-        first, steps = roll(env, draw(env, 60))
+        env = make(spec("Breakout-v5", atari=AtariSpec(**keys)), seeds(1, 1))
+        first, steps = roll(env, draw(env, 50))
         parts = [(step.obs, step.reward, step.terminated) for step in steps]
         return [first.tobytes(), *(part.tobytes() for step in parts for part in step)]
 
     assert set(AtariSpec.model_fields) == {*ATARI_KEYS, "reward_clip"}
-    assert played(**{key: ATARI_KEYS[key]}) != played() == played()
+    control = played()
+    assert played() == control
+    assert not [key for key, value in ATARI_KEYS.items() if played(**{key: value}) == control]
 
 
 def test_shapes_of_atari() -> None:
