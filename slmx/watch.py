@@ -92,7 +92,7 @@ class Tracker:
         """Likewise, each with its row."""
         self.total += step.reward
         self.length += 1
-        done = step.done if step.over is None else step.over
+        done = step.finished
         if not done.any():
             return []
         ended = []

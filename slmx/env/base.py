@@ -35,6 +35,11 @@ class Step:
         """Where an episode ended, either way: bool `[M, B]`."""
         return self.terminated | self.truncated
 
+    @property
+    def finished(self) -> Any:
+        """Where that ended which tables count: a whole game, or an episode; bool `[M, B]`."""
+        return self.done if self.over is None else self.over
+
     def cut(self) -> Step:
         """The same with every running episode cut off."""
         return Step(self.next_obs, self.next_obs, self.reward, self.terminated, ~self.terminated)

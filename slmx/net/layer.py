@@ -154,7 +154,7 @@ class Convolved(nn.Module):
 
 def scaled(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Images, uint8, as numbers in [0, 1]; everything else as it is."""
-    return x.to(dtype) / 255 if x.dtype == torch.uint8 else x
+    return x.to(dtype).div_(255) if x.dtype == torch.uint8 else x
 
 
 class Dueling(nn.Module):
