@@ -75,6 +75,8 @@ BASES: dict[str, Keys] = {
     "Episodes": {"episodes": 2},
     "Replay": {"max_size": 24, "batch_size": 8},
     "PrioritizedReplay": {"max_size": 24, "batch_size": 8},
+    "FrameReplay": {"max_size": 24, "batch_size": 8},
+    "PrioritizedFrameReplay": {"max_size": 24, "batch_size": 8},
     "MLP": {"hid_layers": [8], "clip_grad_val": 0.1},
     "ConvNet": {  # without relu, of which relu6 is no other until something is above 6
         "conv_layers": [[4, 3, 1]],
@@ -208,7 +210,9 @@ def modes() -> dict[str, Keys]:
     for name in ALGORITHMS:
         for memory in REGISTRIES["algorithm"].find(name).memories or [None]:
             label = f"{name}-{memory}" if memory else name
-            found[label] = raw = settled(spec_of(agent_of(name, memory)))
+            of_images = "Frame" in label
+            agent = agent_of(name, memory, net="ConvNet" if of_images else "MLP")
+            found[label] = raw = settled(spec_of(agent, ENV | {"name": SEEN} if of_images else ENV))
             for knob in knobs(built(raw)):
                 if not knob.path.startswith("agent.0.net") and is_mode(knob.model, knob.field):
                     for value in others(knob.annotation, knob.value):

@@ -68,7 +68,11 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "DQN-images": (
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20,
          "num_step_returns": 2},
-        {"name": "Replay", "max_size": 60, "batch_size": 8}, IMAGES | {"dueling": True}, 220,
+        {"name": "FrameReplay", "max_size": 60, "batch_size": 8}, IMAGES | {"dueling": True}, 220,
+    ),
+    "DQN-images-prioritized": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20},
+        {"name": "PrioritizedFrameReplay", "max_size": 60, "batch_size": 8}, IMAGES, 220,
     ),
 }  # fmt: skip
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class DQN(Algorithm):
     """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
 
-    memories = ("Replay", "PrioritizedReplay")
+    memories = ("Replay", "PrioritizedReplay", "FrameReplay", "PrioritizedFrameReplay")
     actions = ("discrete",)
     net_keys = frozenset({"dueling"})
     copied = (*Algorithm.copied, "target", "target_flat", "recent")

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from slmx.env import describe
+from slmx.memory.replay import Replay
 from slmx.search.scheduler import scheduler_of
 from slmx.space import resolve
 from slmx.spec.registry import REGISTRIES
@@ -67,8 +68,10 @@ def member_bytes(spec: Spec) -> int:
     """About how many bytes one member's replay memories take: two observations, an action, reward and end a row."""
     total = 0
     for agent, obs_space, outputs in _ports(spec):
-        observed = 2 * math.prod(obs_space.shape) * obs_space.dtype.itemsize
-        total += getattr(spec.agent[agent].memory, "max_size", 0) * (observed + (outputs + 2) * 4)
+        memory = spec.agent[agent].memory
+        kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
+        observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
+        total += getattr(memory, "max_size", 0) * (observed + (outputs + 2) * 4)
     return total
 
 

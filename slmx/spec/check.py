@@ -203,14 +203,15 @@ def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[
 
 
 def _observations(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> Iterator[SpecError]:
-    """Networks that cannot take what their agents observe; a class of one's own need not say what it takes."""
+    """Networks and memories that cannot take what their agents observe; one's own need not say what they take."""
     for a, e in sorted(space.counts):
-        net = spec.agent[a].net
-        kind = None if net is None else REGISTRIES["net"].find(getattr(net, "type", None))
-        misfits = getattr(kind, "misfits", None)
-        if e in described and misfits is not None:
-            for key, wrong in misfits(net, described[e].obs_space.shape).items():
-                yield SpecError(f"agent.{a}.net.{key}", f"{wrong} ({spec.env[e].name}, env.{e})")
+        for part in ("net", "memory"):
+            hyper, registry = getattr(spec.agent[a], part), REGISTRIES[part]
+            kind = None if hyper is None else registry.find(getattr(hyper, registry.selector))
+            misfits = getattr(kind, "misfits", None)
+            if e in described and misfits is not None:
+                for key, wrong in misfits(hyper, described[e].obs_space.shape).items():
+                    yield SpecError(f"agent.{a}.{part}.{key}", f"{wrong} ({spec.env[e].name}, env.{e})")
 
 
 def _rollouts(spec: Spec) -> list[SpecError]:
