@@ -377,7 +377,7 @@ def random_return(env: EnvSpec, spaces: Spaces, episodes: int = RANDOM_EPISODES)
                 action = rng.uniform(low, high, size=shape).astype(np.float32)
             step = running.step(action)
             total += step.reward * open_
-            open_ &= ~step.done
+            open_ &= ~step.finished
             if not open_.any():
                 break
     finally:

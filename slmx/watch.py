@@ -70,7 +70,7 @@ class Silence:
 
 
 class Tracker:
-    """Returns and lengths of the running episodes of one environment, `[M, rows]`."""
+    """Returns and lengths of the running episodes of one environment, `[M, rows]`; of whole games if told."""
 
     def __init__(self, e: int, layout: Layout, members: int):
         self.env, self.rows = e, layout.rows[e]
@@ -92,7 +92,7 @@ class Tracker:
         """Likewise, each with its row."""
         self.total += step.reward
         self.length += 1
-        done = step.done
+        done = step.finished
         if not done.any():
             return []
         ended = []

@@ -175,21 +175,38 @@ class Drift(Probe):
     """A point that drifts and is pushed; the reward is its nearness to 0.
 
     Episodes end by chance, with probability `end` at each step, terminated or truncated. `sick` maps
-    seeds to the reward (`"nan"`, `"inf"`) that such an environment gives from its 20th step on.
+    seeds to the reward (`"nan"`, `"inf"`) that such an environment gives from its 20th step on. With `image` it is
+    seen as the brightness of two halves of an image.
     """
 
     size = 2
 
-    def __init__(self, continuous: bool = False, sick: Mapping[str, str] | None = None, end: float = 0.25) -> None:
+    def __init__(
+        self,
+        continuous: bool = False,
+        sick: Mapping[str, str] | None = None,
+        end: float = 0.25,
+        image: bool = False,
+    ) -> None:
         super().__init__()
         if continuous:
             self.action_space = spaces.Box(-1, 1, (2,), np.float32)
+        if image:
+            self.observation_space = spaces.Box(0, 255, (6, 6, 1), np.uint8)
+        self.image = image
         self.sick, self.poison, self.end, self.time = sick or {}, None, end, 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Observed:
         if str(seed) in self.sick:
             self.poison = float(self.sick[str(seed)])
-        return super().reset(seed=seed)
+        super().reset(seed=seed)
+        return self.seen(), {}
+
+    def seen(self) -> np.ndarray:
+        """What is observed of the point."""
+        if not self.image:
+            return self.now
+        return np.repeat(127.5 * (1 + self.now), 18).astype(np.uint8).reshape(6, 6, 1)
 
     def first(self) -> np.ndarray:
         return self.np_random.uniform(-0.5, 0.5, 2).astype(np.float32)
@@ -203,4 +220,34 @@ class Drift(Probe):
         if self.poison is not None and self.time >= 20:
             reward = self.poison
         ends, late = self.np_random.random(2) < (self.end, 0.4)
-        return self.now, reward, bool(ends and not late), bool(ends and late), {}
+        return self.seen(), reward, bool(ends and not late), bool(ends and late), {}
+
+
+class Catch(gymnasium.Env):
+    """A ball falls from a random place; it is worth 1 to be below it in the end, else -1 (bsuite, arXiv:1908.03568).
+
+    Images of `size` x `size` with a ball and a paddle of `width`; actions are left, stay, right.
+    """
+
+    def __init__(self, size: int = 10, width: int = 1) -> None:
+        self.observation_space = spaces.Box(0, 255, (size, size, 1), np.uint8)
+        self.action_space = spaces.Discrete(3)
+        self.size, self.width = size, width
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Observed:
+        super().reset(seed=seed)
+        self.row, self.column, self.paddle = 0, int(self.np_random.integers(self.size)), self.size // 2
+        return self.seen(), {}
+
+    def step(self, action: int) -> Stepped:
+        self.row += 1
+        self.paddle = min(max(self.paddle + int(action) - 1, 0), self.size - self.width)
+        end = self.row == self.size - 1
+        caught = 0 <= self.column - self.paddle < self.width
+        return self.seen(), (1.0 if caught else -1.0) if end else 0.0, end, False, {}
+
+    def seen(self) -> np.ndarray:
+        """The picture of ball and paddle."""
+        image = np.zeros((self.size, self.size, 1), np.uint8)
+        image[self.row, self.column] = image[-1, self.paddle : self.paddle + self.width] = 255
+        return image

@@ -29,7 +29,7 @@ from slmx.algorithm import ALGORITHMS
 from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import Objective
 from slmx.cli import app
-from slmx.env.spec import EnvSpec, WrapperSpec
+from slmx.env.spec import AtariSpec, EnvSpec, WrapperSpec
 from slmx.errors import SlmxError, SpecError
 from slmx.member.hyper import Hyper, Scheduled, Stacked, varies
 from slmx.member.optim import OPTIMIZERS
@@ -81,8 +81,20 @@ BASES: dict[str, Keys] = {
     "Episodes": {"episodes": 2},
     "Replay": {"max_size": 24, "batch_size": 8},
     "PrioritizedReplay": {"max_size": 24, "batch_size": 8},
+    "FrameReplay": {"max_size": 24, "batch_size": 8},
+    "PrioritizedFrameReplay": {"max_size": 24, "batch_size": 8},
     "MLP": {"hid_layers": [8], "clip_grad_val": 0.1},
+    "ConvNet": {  # without relu, of which relu6 is no other until something is above 6
+        "conv_layers": [[4, 3, 1]],
+        "conv_activation": "tanh",
+        "hid_layers": [8],
+        "hid_layers_activation": "tanh",
+        "clip_grad_val": 0.1,
+    },
 }
+SEEN = "tests.probes:Catch"  # the environment of networks that take images
+# who learns from images: two that use each key of a network between them, and what takes images alone
+SEEING = [("A2C", "Rollout"), ("DQN", "Replay"), ("DQN", "FrameReplay"), ("DQN", "PrioritizedFrameReplay")]
 OPTIMIZER: Keys = {"name": "Adam", "lr": 0.01}
 ENV: Keys = {"name": "CartPole-v1", "max_frame": 240, "max_t": 10}
 CONTINUOUS: Keys = ENV | {"name": "Pendulum-v1"}
@@ -92,14 +104,14 @@ FEW = 4  # options of a key that makes modes, each tested with all the other key
 # ---- specs to change ----
 
 
-def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMIZER) -> Keys:
+def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMIZER, net: str = "MLP") -> Keys:
     """An agent with the values of BASES."""
     kind = REGISTRIES["algorithm"].find(algorithm)
     agent: Keys = {"name": "agent", "algorithm": {"name": algorithm, **BASES.get(algorithm, {})}}
     if kind.learns:
         name = memory or kind.memories[0]
         agent["memory"] = {"name": name, **BASES.get(name, {})}
-        agent["net"] = {"type": "MLP", **BASES["MLP"], "optim_spec": dict(optimizer)}
+        agent["net"] = {"type": net, **BASES[net], "optim_spec": dict(optimizer)}
     return agent
 
 
@@ -213,6 +225,8 @@ def modes() -> dict[str, Keys]:
     found: dict[str, Keys] = {}
     for name in ALGORITHMS:
         for memory in REGISTRIES["algorithm"].find(name).memories or [None]:
+            if (name, memory) in SEEING[2:]:  # whose keys are those of the memories before
+                continue
             label = f"{name}-{memory}" if memory else name
             found[label] = raw = settled(spec_of(agent_of(name, memory)))
             for knob in knobs(built(raw)):
@@ -220,6 +234,9 @@ def modes() -> dict[str, Keys]:
                     for value in others(knob.annotation, knob.value):
                         other = settled(changed(raw, knob.path, value))
                         found[f"{label}-{knob.field}={value}"] = settled(spec_of(other["agent"][0]))
+    for name, memory in SEEING:
+        agent = agent_of(name, memory, net="ConvNet")
+        found[f"{name}-{memory}-ConvNet"] = settled(spec_of(agent, ENV | {"name": SEEN}))
     return found
 
 
@@ -294,7 +311,7 @@ def test_every_component_is_in_some_mode() -> None:
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "Random"])
 def test_every_key_of_an_agent_changes_what_it_learns_or_is_refused(mode: str) -> None:
     algorithm, memory, *changes = mode.split("-")
-    check_agent(MODES[mode], whole=not changes and memory == _memories(algorithm)[0])
+    check_agent(MODES[mode], whole=changes in ([], ["ConvNet"]) and memory == _memories(algorithm)[0])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -468,6 +485,7 @@ ENV_CASES: dict[tuple[str, str], list[tuple[Keys, Keys]]] = {
         ({}, {"wrappers": [{"name": "TimeAwareObservation"}]}),
     ],
     ("envpool", "wrappers"): [],  # refused, see below
+    **{(base, "atari"): [] for base in ENVS},  # refused where there is no Atari game
 } | {(base, "clip_obs"): [({}, {"clip_obs": 0.01})] for base in ("gymnasium", "envpool")}
 ENV_CASES |= {(base, "name"): [({}, {"name": "Acrobot-v1"})] for base in ENVS}
 ENV_CASES |= {
@@ -500,6 +518,25 @@ def test_every_key_of_a_wrapper_changes_what_is_learned() -> None:
     ]
     ends = learned([build("knobs", spec_of(agent_of("A2C"), ENV | {"wrappers": [one]})) for one in wrappers])
     assert not any(same(one, other) for one, other in itertools.combinations(ends, 2))
+
+
+GAME: Keys = {"name": "Asterix-v5", "max_frame": 120, "max_t": 60, "backend": "envpool"}
+
+
+def test_rewards_of_atari_are_learned_from_by_their_signs_and_counted_as_they_are() -> None:
+    """The other keys of atari: tests/env/test_contract.py."""
+    agent, small = agent_of("A2C", net="ConvNet"), {"img_height": 24, "img_width": 20}
+    ends, totals = [], []
+    for keys in ({}, {"atari.reward_clip": False}, {"atari.reward_clip": False, "clip_reward": 1.0}):
+        raw = spec_of(agent, GAME | {"atari": small})
+        for key, value in keys.items():
+            put(raw, ["env", *key.split(".")], value)
+        played = program(build("knobs", raw))
+        played.run()
+        ends.append(parameters(played.agents[0]))
+        totals.append(sum(episode.total for episode in played.watcher.returns))  # type: ignore[attr-defined]
+    assert not same(ends[0], ends[1]) and same(ends[0], ends[2])
+    assert totals[0] == totals[2] >= 100 and totals[0] % 50 == 0
 
 
 def test_wrappers_need_their_backend() -> None:
@@ -809,6 +846,7 @@ GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
 } | {
     "agent": ("agent", AgentSpec),
     "env": ("env", EnvSpec),
+    "atari": ("AtariSpec", AtariSpec),
     "wrapper": ("WrapperSpec", WrapperSpec),
     "body": ("body", BodySpec),
     "meta": ("meta", MetaSpec),

@@ -41,6 +41,7 @@ EPISODES: Keys = {"name": "Episodes", "episodes": 2}
 REPLAY: Keys = {"name": "Replay", "max_size": 60, "batch_size": 8}
 PRIORITIZED: Keys = REPLAY | {"name": "PrioritizedReplay"}
 SOON: Keys = {"training_start_step": 16, "training_frequency": 4}
+IMAGES: Keys = {"type": "ConvNet", "conv_layers": [[8, 3, 2]]}
 # how each algorithm is run: algorithm, memory, changes to the network, frames of a member for at least 50 updates
 WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "Random": ({"name": "Random"}, {}, {}, 200),
@@ -60,6 +61,10 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "PPO-imitating": (
         {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "sil_iter": 3, "sil_max_size": 60, "sil_batch_size": 8},
         {"name": "Rollout"}, {"shared": True}, 224,
+    ),
+    "PPO-images": (
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2},
+        {"name": "Rollout"}, IMAGES | {"shared": True}, 224,
     ),
     "SARSA": ({"name": "SARSA", "time_horizon": 4, "explore_var": 0.5}, {"name": "Rollout"}, {}, 416),
     "SARSA-noisy": (
@@ -87,6 +92,15 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
          "num_step_returns": 3, "action_policy": "greedy", "atoms": 8, "v_min": -3.0, "v_max": 4.0},
         {"name": "PrioritizedReplay", "max_size": 60, "batch_size": 8},
         {"dueling": True, "noisy": True, "layer_norm": True}, 220,
+    ),
+    "DQN-images": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20,
+         "num_step_returns": 2},
+        {"name": "FrameReplay", "max_size": 60, "batch_size": 8}, IMAGES | {"dueling": True}, 220,
+    ),
+    "DQN-images-prioritized": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20},
+        {"name": "PrioritizedFrameReplay", "max_size": 60, "batch_size": 8}, IMAGES, 220,
     ),
 }  # fmt: skip
 
@@ -191,14 +205,20 @@ def shares_shapes(way: str) -> bool:
     return WAYS[way][1].get("name") == "Episodes"
 
 
+def sees_images(way: str) -> bool:
+    """Whether the network of a case takes images."""
+    return WAYS[way][2].get("type") == "ConvNet"
+
+
 def spec_of(way: str, kind: str, seed: int = 0, shorter: int = 1, **kwargs: Any) -> Spec:
     """The spec of a case; a part `1 / shorter` of its training."""
     algorithm, memory, net, frames = WAYS[way]
     dtype = "float64" if shares_shapes(way) else "float32"
     max_frame, continuous = frames // shorter, kind == "continuous"
     env = {
-        "name": "tests.probes:Drift", "max_frame": max_frame, "kwargs": {"continuous": continuous} | kwargs,
-        "normalize_obs": continuous, "normalize_reward": continuous,
+        "name": "tests.probes:Drift", "max_frame": max_frame,
+        "kwargs": {"continuous": continuous, "image": sees_images(way)} | kwargs,
+        "normalize_obs": continuous and not sees_images(way), "normalize_reward": continuous,
     }  # fmt: skip
     meta = {"seed": seed, "log_frequency": 40, "eval_frequency": max_frame // 2, "dtype": dtype}
     return spec(algorithm, memory, env, NET | net if memory else {}, BODIES, meta)
@@ -239,9 +259,8 @@ def test_a_session_alone_is_that_session_in_company(way: str, kind: str) -> None
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_session_alone_is_that_session_in_company_in_two_environments(way: str) -> None:
-    kind = kinds_of(way)[0]
-    one = spec_of(way, kind, shorter=2)
-    rare = one.env[0].model_copy(update={"kwargs": {"continuous": kind == "continuous", "end": 0.02}})
+    one = spec_of(way, kinds_of(way)[0], shorter=2)
+    rare = one.env[0].model_copy(update={"kwargs": one.env[0].kwargs | {"end": 0.02}})
     both = one.model_copy(update={"env": [one.env[0], rare]})
     together = run(sessions_of(both, range(4)))
     for index in (0, 3):

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[1]
 CLOCKS = ("speed.csv",)
 A2C: Keys = {"name": "A2C", "time_horizon": 4}
 ENV: Keys = {"name": "CartPole-v1", "max_frame": 600, "normalize_obs": True, "normalize_reward": True}
+SEEN: Keys = {"name": "tests.probes:Drift", "max_frame": 600, "kwargs": {"image": True}, "normalize_reward": True}
 
 
 class Leaving(Display):
@@ -77,7 +78,8 @@ def resumed(directory: Path) -> dict[str, bytes]:
 def test_every_algorithm_goes_on_where_it_was_left(way: str, tmp_path: Path) -> None:
     algorithm, memory, net, _ = members.WAYS[way]
     meta: Keys = {"max_session": 2, "log_frequency": 50, "checkpoint_frequency": 150}
-    env = ENV if "discrete" in members.kinds_of(way) else ENV | {"name": "Pendulum-v1"}
+    plain = ENV if "discrete" in members.kinds_of(way) else ENV | {"name": "Pendulum-v1"}
+    env = SEEN if members.sees_images(way) else plain
     one = spec(algorithm, memory, env, members.NET | net if algorithm["name"] != "Random" else {}, 2, meta)
     expected = whole(one, tmp_path)
     directory = interrupted(one, tmp_path, 500)

@@ -65,6 +65,11 @@ class Algorithm(Membered):
     learns: ClassVar[bool] = True  # whether it makes anything of what it observes and is rewarded with
 
     @classmethod
+    def sees(cls, kind: str) -> bool:
+        """Whether it takes images where actions are of a kind, "discrete" or "continuous"."""
+        return True
+
+    @classmethod
     def unfit(cls, hyper: Any, kind: str) -> dict[str, str]:
         """Keys whose values do not fit actions of a kind that it takes, "discrete" or "continuous", and why."""
         return {}

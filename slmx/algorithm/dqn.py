@@ -23,6 +23,7 @@ from slmx.member.hyper import Int, PerMember
 class DQN(ActionValueAlgorithm, ReplayAlgorithm):
     """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
 
+    memories = ("Replay", "PrioritizedReplay", "FrameReplay", "PrioritizedFrameReplay")
     copied = (*ReplayAlgorithm.copied, "target")
 
     class Hyper(ReplayHyper, ExploringHyper):

@@ -30,6 +30,10 @@ class ReplayActor(ReplayAlgorithm):
     critics_count: ClassVar[int] = 2
     actor_outputs: ClassVar[int] = 1  # per continuous action
 
+    @classmethod
+    def sees(cls, kind: str) -> bool:
+        return False  # critics take observations and actions as one vector
+
     def build_networks(self, every: bool = False) -> None:
         """Make `actor` and `critics`; `every`: critics value all discrete actions at once."""
         from slmx.net.critics import Critics

@@ -51,6 +51,10 @@ class Soft(ReplayActor):
 
     actor_outputs = 2  # mean and logarithm of the standard deviation
 
+    @classmethod
+    def sees(cls, kind: str) -> bool:
+        return kind == "discrete"  # of which critics value all at once
+
     def build(self) -> None:
         self.build_networks(every=True)
         self.log_alpha: torch.nn.ParameterList | None = None

@@ -31,8 +31,11 @@ def describe(spec: EnvSpec) -> Spaces:
     Raises SpecError for an unknown id, with the nearest known one, and for what the environment cannot be run with.
     """
     spaces = choose(spec).describe(spec)
-    if spec.normalize_obs and spaces.obs_space.dtype.kind == "u":
-        raise SpecError("normalize_obs", "images are scaled by the network, not normalised")
+    if spaces.obs_space.dtype.kind == "u":
+        if spec.normalize_obs:
+            raise SpecError("normalize_obs", "images are scaled by the network, not normalised")
+        if spec.clip_obs is not None:
+            raise SpecError("clip_obs", "images are scaled by the network, not clipped")
     return spaces
 
 

@@ -20,6 +20,7 @@ class Step:
     `next_obs` is the true successor, at the end of an episode too; `obs` is what to act on next: the first observation
     of the new episode where one ended, else the successor. Where none ended they are the same object.
     `terminated` and `truncated` are never both true: a terminal state is terminal, whatever the time.
+    `over`: where a whole game ended, if episodes are parts of games; it is for the tables, learners do not see it.
     """
 
     obs: Any
@@ -27,11 +28,17 @@ class Step:
     reward: Any
     terminated: Any
     truncated: Any
+    over: Any = None
 
     @property
     def done(self) -> Any:
         """Where an episode ended, either way: bool `[M, B]`."""
         return self.terminated | self.truncated
+
+    @property
+    def finished(self) -> Any:
+        """Where that ended which tables count: a whole game, or an episode; bool `[M, B]`."""
+        return self.done if self.over is None else self.over
 
     def cut(self) -> Step:
         """The same with every running episode cut off."""
@@ -48,8 +55,8 @@ class Step:
 class Spaces:
     """What is known of an environment before it runs.
 
-    `obs_space`: a float32 vector `[D]` without bounds, or a uint8 image. `action_space`: Discrete from 0, or a flat
-    float32 Box. `slots`: rows of one copy (1 for a single agent). `max_t`: steps until truncation, if known.
+    `obs_space`: a float32 vector `[D]` without bounds, or a uint8 image `[C, H, W]`. `action_space`: Discrete from 0,
+    or a flat float32 Box. `slots`: rows of one copy (1 for a single agent). `max_t`: steps until truncation, if known.
     """
 
     backend: str
@@ -84,6 +91,7 @@ class Env(ABC):
         self.max_t = spaces.max_t
         self._action_shape: tuple[int, ...] = spaces.action_space.shape or ()
         self.render_mode = render_mode
+        self._over: np.ndarray | None = None  # a backend says here where games ended, if they have several episodes
 
     @classmethod
     @abstractmethod
@@ -133,7 +141,8 @@ class Env(ABC):
             started.reshape(-1, self.slots, *successor.shape[1:])[ended] = self._restart(ended)
             obs = self._fold(started)
         reward = reward.astype(np.float32, copy=False)
-        return Step(obs, next_obs, self._fold(reward), self._fold(terminated), self._fold(truncated))
+        over = None if self._over is None else self._fold(self._over)
+        return Step(obs, next_obs, self._fold(reward), self._fold(terminated), self._fold(truncated), over)
 
     def render(self) -> np.ndarray:
         """The picture of copy 0 of member 0: uint8 `[H, W, 3]`. Needs `render_mode="rgb_array"` at making."""

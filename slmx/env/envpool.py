@@ -19,6 +19,7 @@ from slmx.errors import SlmxError, SpecError, did_you_mean
 # beyond. Elsewhere it enters the rewards (MiniGrid) or may, and stays with the pool.
 LIMIT_ONLY = {"envpool.classic_control", "envpool.box2d", "envpool.mujoco.gym", "envpool.toy_text"}
 UNLIMITED = 2**31 - 1
+ATARI = "envpool.atari"
 NOT_KWARGS = {
     *RESERVED,
     "base_path",
@@ -42,7 +43,9 @@ class EnvpoolEnv(Env):
             raise SlmxError(f'envpool cannot be trusted to render {spec.name}; use the backend "gymnasium"')
         self._limit = self.max_t if family in LIMIT_ONLY and self.max_t is not None else UNLIMITED
         pool_limit = self.max_t if self._limit == UNLIMITED else self._limit + 1
-        options: dict[str, Any] = dict(spec.kwargs)
+        options = _asked(spec)
+        self._is_atari, self._episodic_life = family == ATARI, bool(options.get("episodic_life"))
+        self._lives = np.zeros(seeds.size, np.int64)
         if pool_limit is not None:
             options["max_episode_steps"] = pool_limit
         if render_mode is not None:
@@ -82,7 +85,9 @@ class EnvpoolEnv(Env):
             kind = type(options[key])
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise SpecError(f"kwargs.{key}", f"must be of type {kind.__name__}, not {value!r}")
-        found = _pool_spec(spec.name, spec.kwargs)
+        if spec.atari is not None and registry.specs[spec.name][0] != ATARI:
+            raise SpecError("atari", f"{spec.name} is no Atari game")
+        found = _pool_spec(spec.name, _asked(spec))
         if found.config.max_num_players > 1:
             raise SpecError("name", f"{spec.name} has several players")
         with warnings.catch_warnings():
@@ -102,14 +107,19 @@ class EnvpoolEnv(Env):
 
     def _begin(self) -> np.ndarray:
         self._elapsed[:] = 0
-        return flatten(self._raw_obs_space, self._pool.reset()[0])
+        obs, told = self._pool.reset()
+        if self._is_atari:
+            self._lives[:] = told["lives"]
+        return flatten(self._raw_obs_space, obs)
 
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         shape, dtype = self._raw_action
         action = (action + self._action_start).astype(dtype, copy=False).reshape(-1, *shape)
-        obs, reward, terminated, truncated, _ = self._pool.step(action)
+        obs, reward, terminated, truncated, told = self._pool.step(action)
         self._elapsed += 1
         self._pool_ended = terminated | truncated
+        if self._is_atari:
+            terminated = terminated | self._ends_of_atari(told, truncated)
         return flatten(self._raw_obs_space, obs), reward, terminated, truncated | (self._elapsed >= self._limit)
 
     def _restart(self, ended: np.ndarray) -> np.ndarray:
@@ -131,10 +141,27 @@ class EnvpoolEnv(Env):
         """The observations of a partial answer, in the order of `which`."""
         if not np.array_equal(answer[-1]["env_id"], which):
             raise RuntimeError(f"envpool answered for {answer[-1]['env_id']} instead of {which}")
+        if self._is_atari:
+            self._lives[which] = answer[-1]["lives"]
         return flatten(self._raw_obs_space, answer[0])[:, None]
+
+    def _ends_of_atari(self, told: dict[str, Any], truncated: np.ndarray) -> np.ndarray:
+        """Which games are in a terminal state, those at the limit too; notes which are over."""
+        terminal = told["terminated"] > 0
+        if self._episodic_life:
+            self._over = terminal | truncated
+            terminal = terminal | (truncated & (told["lives"] < self._lives))
+            self._lives[:] = told["lives"]
+        return terminal
 
     def _picture(self) -> np.ndarray:
         return cast(np.ndarray, self._pool.render(0))[0]
+
+
+def _asked(spec: EnvSpec) -> dict[str, Any]:
+    """The options with which the spec's keys make the environment."""
+    atari = {} if spec.atari is None else spec.atari.model_dump(exclude={"reward_clip"})
+    return {**spec.kwargs, **atari}
 
 
 def _pool_spec(name: str, kwargs: dict[str, Any]) -> Any:

@@ -1,7 +1,11 @@
-"""Observations as flat float32 vectors, whole batches at once; images stay images.
+"""Observations as flat float32 vectors, whole batches at once; images stay uint8, channels first.
 
 Discrete becomes one-hot; Dict and Tuple are concatenated in the order of the space, as `gymnasium.spaces.flatten` does
 for a single observation. Actions are Discrete or one flat vector.
+
+An image is a uint8 Box of two to four axes: `[H, W]`, `[H, W, C]` or `[C, H, W]`, or a stack of such along an axis
+before them. It becomes `[C, H, W]`, the oldest of a stack first. Of three axes the first or the last is the channels',
+whichever is shorter, the first where they are equal.
 """
 
 from __future__ import annotations
@@ -15,14 +19,24 @@ from slmx.errors import SpecError
 
 
 def is_image(space: Space) -> bool:
-    """Whether an observation is kept as it is: uint8 with two axes or more."""
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) >= 2
+    """Whether an observation stays an image: uint8 with two to four axes."""
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and 2 <= len(space.shape) <= 4
+
+
+def channels_first(batch: np.ndarray) -> np.ndarray:
+    """Images `[N, ...]` as `[N, C, H, W]`, in memory of their own."""
+    shape = batch.shape[1:]
+    if len(shape) > 2 and shape[-1] < shape[-3]:
+        batch = np.moveaxis(batch, -1, -3)
+    height, width = batch.shape[-2:]
+    return np.array(batch, order="C").reshape(len(batch), -1, height, width)
 
 
 def flat_obs_space(space: Space) -> spaces.Box:
     """The space of flattened observations, without bounds: envpool's are wrong for Box2D and dm_control."""
     if is_image(space):
-        return spaces.Box(0, 255, space.shape, np.uint8)
+        (image,) = channels_first(np.empty((1, *(space.shape or ())), np.uint8))
+        return spaces.Box(0, 255, image.shape, np.uint8)
     return spaces.Box(-np.inf, np.inf, (_width(space),), np.float32)
 
 
@@ -36,9 +50,9 @@ def flat_action_space(space: Any) -> spaces.Discrete | spaces.Box:
 
 
 def flatten(space: Space, batch: Any) -> np.ndarray:
-    """A batch of observations `[N, ...]` of `space`: float32 `[N, D]`, or uint8 images. Always a copy."""
+    """A batch of observations `[N, ...]` of `space`: float32 `[N, D]`, or uint8 `[N, C, H, W]`. Always a copy."""
     if is_image(space):
-        return np.array(batch)
+        return channels_first(np.asarray(batch))
     if isinstance(space, spaces.Box):
         return np.array(batch, np.float32).reshape(len(batch), -1)
     return np.concatenate(_columns(space, batch), axis=1, dtype=np.float32, casting="same_kind")

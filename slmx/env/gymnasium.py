@@ -58,10 +58,12 @@ class GymnasiumEnv(Env):
 
     @classmethod
     def takes(cls, spec: EnvSpec) -> bool:
-        return True
+        return spec.atari is None
 
     @classmethod
     def describe(cls, spec: EnvSpec) -> Spaces:
+        if spec.atari is not None:
+            raise SpecError("atari", 'only the backend "envpool" plays Atari games so')
         registration = _registration(spec)
         env = _make_one(spec, registration, None)
         try:

@@ -76,7 +76,7 @@ class Normalizer(Membered):
         device: torch.device | str,
     ):
         """gamma: the agent's discount `[M, 1]`. dtype: of what comes out; the statistics are float64."""
-        self._clip_obs, self._clip_reward = spec.clip_obs, spec.clip_reward
+        self._clip_obs, self._clip_reward = spec.clip_obs, spec.reward_bound
         self._obs = Moments(members, obs_shape, device) if spec.normalize_obs else None
         self._return = Moments(members, (), device) if spec.normalize_reward else None
         self._gamma = gamma.double().to(device)

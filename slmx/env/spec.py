@@ -27,6 +27,27 @@ class WrapperSpec(Model):
     name: str = Field(min_length=1, description='a name in gymnasium.wrappers, or "module:Class"')
 
 
+class AtariSpec(Model):
+    """How an Atari game is seen and played; the defaults are those of DQN (Mnih et al., 2015, Nature 518).
+
+    Each pixel is the brighter of the last two frames of an action.
+    """
+
+    frame_skip: Int = Field(4, ge=1, description="frames of the game for which an action is held: one step")
+    stack_num: Int = Field(4, ge=1, description="pictures in an observation, each a step later than the one before")
+    img_height: Int = Field(84, ge=1, description="pixels of a picture from top to bottom")
+    img_width: Int = Field(84, ge=1, description="pixels of a picture from side to side")
+    gray_scale: bool = Field(True, description="pictures in shades of grey, else in three colours")
+    noop_max: Int = Field(30, ge=1, description="a game begins with so many frames without an action at most")
+    use_fire_reset: bool = Field(True, description="FIRE is pressed where an episode begins, if the game knows it")
+    episodic_life: bool = Field(
+        True, description="an episode ends with a life; tables and evaluations count whole games"
+    )
+    reward_clip: bool = Field(True, description="learn from the sign of rewards; tables count the rewards themselves")
+    repeat_action_probability: float = Field(0.0, ge=0, lt=1, description="of the last action, in place of the new one")
+    full_action_space: bool = Field(False, description="all 18 actions, else those that do something in the game")
+
+
 class EnvSpec(Model):
     """One environment: which, for how long, and how its observations and rewards are prepared."""
 
@@ -37,6 +58,9 @@ class EnvSpec(Model):
     max_frame: Int = Field(gt=0, description="environment steps of one member, all its bodies together")
     max_t: Int | None = Field(None, gt=0, description="steps until an episode is truncated; null: its own limit")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="keyword arguments the environment is made with")
+    atari: AtariSpec | None = Field(
+        None, description="how an Atari game is seen and played; {}: as in DQN; null: as the backend does by itself"
+    )
     wrappers: list[str | WrapperSpec] = Field(default_factory=list, description="gymnasium wrappers, innermost first")
     normalize_obs: bool = Field(False, description="observations to running mean 0, variance 1")
     normalize_reward: bool = Field(False, description="rewards by the deviation of the discounted return")
@@ -51,4 +75,16 @@ class EnvSpec(Model):
         if self.backend == "envpool" and ":" in self.name:
             found["backend"] = 'a class of one\'s own ("module:Class") runs on the backend "gymnasium"'
         found |= {f"kwargs.{key}": f"not set here: {RESERVED[key]}" for key in self.kwargs if key in RESERVED}
+        if self.atari is not None:
+            twice = self.kwargs.keys() & AtariSpec.model_fields
+            found |= {f"kwargs.{key}": f"not set here: it is atari.{key}" for key in twice}
+            if self.atari.reward_clip and self.clip_reward is not None:
+                found["clip_reward"] = "atari.reward_clip clips rewards already"
+            if self.atari.reward_clip and self.normalize_reward:
+                found["normalize_reward"] = "atari.reward_clip leaves nothing of rewards but their sign"
         return found
+
+    @property
+    def reward_bound(self) -> float | None:
+        """The largest reward, either way, to learn from. (Atari's are whole numbers: within 1 they are their signs.)"""
+        return 1.0 if self.atari is not None and self.atari.reward_clip else self.clip_reward

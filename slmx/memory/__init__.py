@@ -5,4 +5,6 @@ MEMORIES = {
     "Episodes": "slmx.memory.episodes:Episodes",
     "Replay": "slmx.memory.replay:Replay",
     "PrioritizedReplay": "slmx.memory.prioritized:PrioritizedReplay",
+    "FrameReplay": "slmx.memory.frames:FrameReplay",
+    "PrioritizedFrameReplay": "slmx.memory.frames:PrioritizedFrameReplay",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,6 +39,7 @@ class Replay(Membered):
 
     copied: ClassVar[tuple[str, ...]] = ("ring", "_staged")
     own = ("streams",)
+    rings: ClassVar[type[Ring]] = Ring
 
     class Hyper(NamedHyper):
         """Uniform replay, optionally combined with the newest transition."""
@@ -50,6 +52,11 @@ class Replay(Membered):
             if self.batch_size > self.max_size:
                 return {"batch_size": f"{self.batch_size} is more than max_size {self.max_size}"}
             return {}
+
+    @classmethod
+    def observed_bytes(cls, shape: tuple[int, ...], itemsize: int) -> int:
+        """About how many bytes the observations of a transition take."""
+        return 2 * math.prod(shape) * itemsize
 
     def __init__(self, hp: Stacked, streams: Streams):
         self.hp, self.streams = hp, streams
@@ -74,7 +81,7 @@ class Replay(Membered):
             fields = [x[:, -capacity:] for x in fields]
         self._staged.clear()
         if self.ring is None:
-            self.ring = Ring(capacity, fields, self.streams.dtype)
+            self.ring = self.rings(capacity, fields, self.streams.dtype)
         self.ring.write(self.head, fields)
         n = fields[0].shape[1]
         self._added(self.head, n)

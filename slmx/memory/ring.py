@@ -13,7 +13,8 @@ class Ring(Membered):
     """`capacity` rows per member, of fields shaped as `like`, each `[M, n, ...]`.
 
     The fields of a row lie side by side, because a random row costs one look into main memory, however many numbers it
-    has. For that all are kept as `dtype` (whole numbers below 2**24 stay exact in float32); images, uint8, apart.
+    has. For that all are kept as `dtype` (whole numbers below 2**24 stay exact in float32); apart what is uint8, as
+    images are, and what is int32.
     """
 
     def __init__(self, capacity: int, like: Sequence[torch.Tensor], dtype: torch.dtype):
@@ -22,7 +23,7 @@ class Ring(Membered):
         self.places: list[tuple[torch.dtype, int, int, tuple[int, ...], torch.dtype]] = []
         widths: dict[torch.dtype, int] = {}
         for x in like:
-            kind, shape = torch.uint8 if x.dtype == torch.uint8 else dtype, tuple(x.shape[2:])
+            kind, shape = x.dtype if x.dtype in (torch.uint8, torch.int32) else dtype, tuple(x.shape[2:])
             start, width = widths.get(kind, 0), math.prod(shape)
             self.places.append((kind, start, width, shape, x.dtype))
             widths[kind] = start + width

@@ -1,3 +1,3 @@
 """Networks: every parameter leads with the member axis. To add one: a file here, or `module:Class` in a spec."""
 
-NETS = {"MLP": "slmx.net.mlp:MLP"}
+NETS = {"MLP": "slmx.net.mlp:MLP", "ConvNet": "slmx.net.conv:ConvNet"}

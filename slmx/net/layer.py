@@ -18,26 +18,31 @@ NARROW, MANY = 16, 64
 SIGMA = 0.5  # the first standard deviations of noisy weights, times the root of the number of inputs
 
 
-class Linear(nn.Module):
-    """M affine maps side by side: `[M, N, n_in]` to `[M, N, n_out]`.
+def initial(
+    streams: Streams, n_in: int, n_out: int, init: str = "orthogonal", gain: float = math.sqrt(2)
+) -> tuple[Tensor, Tensor]:
+    """First weights `[M, n_in, n_out]` and biases `[M, 1, n_out]` of maps from `n_in` numbers to `n_out`.
 
     `init` is "orthogonal" (rows or columns orthogonal, times `gain`; bias 0; Saxe et al., 2013, arXiv:1312.6120) or
     "default" (torch.nn.Linear's: weight and bias uniform in +-1/sqrt(n_in)).
     """
+    if init == "orthogonal":
+        # the decomposition runs in float64, so that float32 and float64 programs start from the same weights
+        drawn = streams.normal(max(n_in, n_out), min(n_in, n_out)).double()
+        q, r = torch.linalg.qr(drawn)
+        q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # else not uniform over rotations
+        weight = (gain * (q if n_in >= n_out else q.mT)).to(streams.dtype)
+        return weight, weight.new_zeros(streams.members, 1, n_out)
+    bound = 1 / math.sqrt(n_in)
+    return (2 * streams.uniform(n_in, n_out) - 1) * bound, (2 * streams.uniform(1, n_out) - 1) * bound
+
+
+class Linear(nn.Module):
+    """M affine maps side by side: `[M, N, n_in]` to `[M, N, n_out]`; `init` and `gain` as in `initial`."""
 
     def __init__(self, streams: Streams, n_in: int, n_out: int, init: str = "orthogonal", gain: float = math.sqrt(2)):
         super().__init__()
-        if init == "orthogonal":
-            # the decomposition runs in float64, so that float32 and float64 programs start from the same weights
-            drawn = streams.normal(max(n_in, n_out), min(n_in, n_out)).double()
-            q, r = torch.linalg.qr(drawn)
-            q = q * torch.diagonal(r, dim1=-2, dim2=-1).sign().unsqueeze(-2)  # else not uniform over rotations
-            weight = (gain * (q if n_in >= n_out else q.mT)).to(streams.dtype)
-            bias = weight.new_zeros(streams.members, 1, n_out)
-        else:
-            bound = 1 / math.sqrt(n_in)
-            weight = (2 * streams.uniform(n_in, n_out) - 1) * bound
-            bias = (2 * streams.uniform(1, n_out) - 1) * bound
+        weight, bias = initial(streams, n_in, n_out, init, gain)
         self.weight = nn.Parameter(weight.contiguous())
         self.bias = nn.Parameter(bias)
         # plain references: looking parameters up through modules takes longer than small layers themselves
@@ -157,6 +162,65 @@ class Stack(nn.Module):
         return x
 
 
+class Flattened(Stack):
+    """A stack over all the numbers of an observation in a row; those of an image are scaled to [0, 1]."""
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        x = x.flatten(2)
+        return super().forward(scaled(x, next(self.parameters()).dtype) if x.dtype == torch.uint8 else x, rows)
+
+
+class Convolution(nn.Module):
+    """M convolutions side by side, of `[n_in, H, W]` to `[n_out, H', W']`; `init` as in `initial`.
+
+    Of each member `weight` is `[n_out, n_in, kernel, kernel]` and `bias` `[n_out]`, as torch.nn.Conv2d's.
+    """
+
+    def __init__(
+        self, streams: Streams, n_in: int, n_out: int, kernel: int, stride: int, padding: int, init: str = "orthogonal"
+    ):
+        super().__init__()
+        weight, bias = initial(streams, n_in * kernel**2, n_out, init)
+        self.weight = nn.Parameter(weight.mT.reshape(-1, n_out, n_in, kernel, kernel).contiguous())
+        self.bias = nn.Parameter(bias.flatten(1))
+        self.stride, self.padding = stride, padding
+
+
+class Convolved(nn.Module):
+    """Convolutions with an activation after each, then a stack over all that comes out: from `[M, N, C, H, W]`.
+
+    Members take turns, so what one gets does not depend on its company. Nor is anything quicker on a core: for 64
+    images of each of four, through a Nature CNN and back, it took 0.32 ms an image (0.40 ms where channels are not the
+    last in memory), against 0.55 ms as grouped convolutions and 1.3 ms as products of unfolded images.
+    """
+
+    def __init__(self, layers: Sequence[Convolution], activation: Callable[[Tensor], Tensor], stack: Stack):
+        super().__init__()
+        self.layers, self.stack = nn.ModuleList(layers), stack
+        self.activation = activation
+        self._maps = [(layer.weight, layer.bias) for layer in layers]
+        self._steps = [(layer.stride, layer.padding) for layer in layers]
+
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        maps = self._maps if rows is None else [(weight[rows], bias[rows]) for weight, bias in self._maps]
+        # unbound, the gradients of all members are put together once; taken one by one, each would be as large as all
+        by_member = zip(*(zip(*(part.unbind(0) for part in pair), strict=True) for pair in maps), strict=True)
+        out = [self._convolve(image, own).flatten(1) for image, own in zip(x.unbind(0), by_member, strict=True)]
+        return self.stack.forward(torch.stack(out), rows)
+
+    def _convolve(self, x: Tensor, maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """One member's images `[N, C, H, W]` through all its convolutions."""
+        x = scaled(x.contiguous(memory_format=torch.channels_last), maps[0][0].dtype)
+        for (weight, bias), (stride, padding) in zip(maps, self._steps, strict=True):
+            x = self.activation(nn.functional.conv2d(x, weight, bias, stride, padding))
+        return x
+
+
+def scaled(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Images, uint8, as numbers in [0, 1]; everything else as it is."""
+    return x.to(dtype).div_(255) if x.dtype == torch.uint8 else x
+
+
 class Dueling(nn.Module):
     """Q-values from a value and an advantage stream, q = v + a - mean(a) (Wang et al., 2015, arXiv:1511.06581).
 
@@ -176,7 +240,8 @@ class Dueling(nn.Module):
 class Network(nn.Module):
     """An encoder per port, a trunk that all ports share, and named heads per port.
 
-    One port is the same code with one entry. `encoders[p]`: `[M, N, obs]` to features; `heads[p][name]`: to outputs.
+    One port is the same code with one entry. `encoders[p]`: observations `[M, N, ...]` to features `[M, N, F]`;
+    `heads[p][name]`: from there to outputs.
     """
 
     def __init__(self, encoders: Sequence[nn.Module], trunk: nn.Module, heads: Sequence[Mapping[str, nn.Module]]):
@@ -200,7 +265,7 @@ class Network(nn.Module):
     def features(self, port: int, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """What all heads of a port see, `[M, N, F]`."""
         encoder, trunk, _ = self._ways[port]
-        return trunk.forward(encoder.forward(obs.flatten(2), rows), rows)
+        return trunk.forward(encoder.forward(obs, rows), rows)
 
     def head(self, port: int, name: str, features: Tensor, rows: Tensor | None = None) -> Tensor:
         """The outputs of one head, `[M, N, n_out]`."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,11 +12,11 @@ from slmx.lazy import torch
 from slmx.member.hyper import Hyper, Int, MaybePerMember, NamedHyper
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slmx.member.hyper import Stacked
     from slmx.member.streams import Streams
-    from slmx.net.layer import Network
+    from slmx.net.layer import Linear, Network, Stack
 
 Heads = dict[str, tuple[int | tuple[int, int], float]]
 Activation = Literal[
@@ -25,7 +26,10 @@ Activation = Literal[
 
 
 class MLP:
-    """Linear layers with an activation between: a port's first hidden layer is its encoder, the others the trunk."""
+    """Linear layers with an activation between: a port's first hidden layer is its encoder, the others the trunk.
+
+    An image is flattened, its numbers scaled to [0, 1].
+    """
 
     renorms = True  # `build` can normalise
 
@@ -52,8 +56,9 @@ class MLP:
         )
         optim_spec: NamedHyper = Field(description="the optimiser, by name")
 
-    @staticmethod
+    @classmethod
     def build(
+        cls,
         hp: Stacked,
         streams: Streams,
         inputs: Sequence[tuple[int, ...]],
@@ -65,31 +70,16 @@ class MLP:
         Outputs are a number, or one of actions and one of atoms for each of them. `renormed`: what comes into each
         layer is normalised over the batch.
         """
-        from slmx.net.activation import tanh
-        from slmx.net.layer import Dueling, Linear, Network, NoisyLinear, Normalized, Stack
-        from slmx.net.renorm import BatchRenorm
+        from slmx.net.layer import Dueling, Linear, Network, NoisyLinear, Stack
 
-        name = hp.hid_layers_activation
-        activation = tanh if name == "tanh" else getattr(torch.nn.functional, name)
-        widths, gain = hp.hid_layers, 2**0.5
-        last = widths[-1]
-
-        def stack(sizes: Sequence[int], last_gain: float | None = None, kind: type[Linear] = Linear) -> Stack:
-            final = len(sizes) - 2
-            layers = []
-            for i in range(len(sizes) - 1):
-                wanted = gain if i < final or last_gain is None else last_gain
-                layer = kind(streams, sizes[i], sizes[i + 1], hp.init_fn, wanted)
-                layers.append(Normalized(layer) if hp.layer_norm and (i < final or last_gain is None) else layer)
-            members, like = streams.members, (streams.dtype, streams.device)
-            norms = [BatchRenorm(members, n, *like) for n in sizes[:-1]] if renormed else []
-            return Stack(layers, activation, last_gain is None, norms)
-
+        activation = activation_of(hp.hid_layers_activation)
         # as in Rainbow, in which the encoder alone, there of convolutions, has no noise
         after_encoder = NoisyLinear if hp.noisy and any("q" in port for port in heads) else Linear
 
         def head(outputs: int, last_gain: float) -> Stack:
-            return stack([last] * hp.head_depth + [outputs], last_gain, after_encoder)
+            sizes = [hp.hid_layers[-1]] * hp.head_depth + [outputs]
+            layers = layers_of(hp, streams, sizes, after_encoder, last_gain)
+            return Stack(layers, activation, last=False, norms=norms_of(streams, sizes, renormed))
 
         def made(name: str, outputs: int | tuple[int, int], last_gain: float) -> Stack | Dueling:
             actions, atoms = outputs if isinstance(outputs, tuple) else (outputs, 1)
@@ -97,6 +87,59 @@ class MLP:
                 return Dueling(head(atoms, last_gain), head(actions * atoms, last_gain), atoms)
             return head(actions * atoms, last_gain)
 
-        encoders = [stack([math.prod(shape), widths[0]]) for shape in inputs]
-        trunk = stack(widths, kind=after_encoder)
+        encoders = [cls.encoder(hp, streams, shape, renormed) for shape in inputs]
+        layers = layers_of(hp, streams, hp.hid_layers, after_encoder)
+        trunk = Stack(layers, activation, norms=norms_of(streams, hp.hid_layers, renormed))
         return Network(encoders, trunk, [{name: made(name, *own) for name, own in port.items()} for port in heads])
+
+    @classmethod
+    def misfits(cls, hyper: Any, shape: tuple[int, ...]) -> dict[str, str]:
+        """Keys that do not fit observations of that shape, each with what is wrong."""
+        return {}
+
+    @classmethod
+    def multiplications(cls, hyper: Any, shape: tuple[int, ...], outputs: int) -> int:
+        """About how many numbers are multiplied for one observation of that shape, with a head of so many outputs."""
+        return sum(one * other for one, other in pairwise([math.prod(shape), *hyper.hid_layers, outputs]))
+
+    @staticmethod
+    def encoder(hp: Stacked, streams: Streams, shape: tuple[int, ...], renormed: bool) -> torch.nn.Module:
+        """From observations of that shape to the first hidden layer."""
+        from slmx.net.layer import Flattened
+
+        sizes = [math.prod(shape), hp.hid_layers[0]]
+        norms = norms_of(streams, sizes, renormed)
+        return Flattened(layers_of(hp, streams, sizes), activation_of(hp.hid_layers_activation), norms=norms)
+
+
+def layers_of(
+    hp: Stacked,
+    streams: Streams,
+    sizes: Sequence[int],
+    kind: type[Linear] | None = None,
+    last_gain: float | None = None,
+) -> list[torch.nn.Module]:
+    """Layers from each of the sizes to the next, linear ones or of a kind of them; the last makes outputs if it has a
+    gain of its own, and all others are hidden."""
+    from slmx.net.layer import Linear, Normalized
+
+    made: list[torch.nn.Module] = []
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+        outputs = last_gain if i == len(sizes) - 2 else None
+        layer = (kind or Linear)(streams, n_in, n_out, hp.init_fn, 2**0.5 if outputs is None else outputs)
+        made.append(Normalized(layer) if hp.layer_norm and outputs is None else layer)
+    return made
+
+
+def norms_of(streams: Streams, sizes: Sequence[int], renormed: bool) -> list[torch.nn.Module]:
+    """What comes before each of such layers, if they are to be normalised over the batch."""
+    from slmx.net.renorm import BatchRenorm
+
+    return [BatchRenorm(streams.members, n, streams.dtype, streams.device) for n in sizes[:-1]] if renormed else []
+
+
+def activation_of(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The activation function of that name."""
+    from slmx.net.activation import tanh
+
+    return tanh if name == "tanh" else getattr(torch.nn.functional, name)

@@ -11,7 +11,6 @@ import torch
 from slmx.member.axis import Membered
 from slmx.member.optim import bind, flatten
 
-
 NetT = TypeVar("NetT", bound=torch.nn.Module)
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import TYPE_CHECKING
 
 from slmx.env import describe
+from slmx.memory.replay import Replay
 from slmx.search.scheduler import scheduler_of
 from slmx.space import resolve
+from slmx.spec.registry import REGISTRIES
 
 if TYPE_CHECKING:
+    from gymnasium.spaces import Box
+
     from slmx.spec.model import Spec
 
-WEIGHTS = 2**20  # weights of a program on a core: 64x64 networks gain up to a hundred members, 256x256 up to eight
-GPU_WEIGHTS = 2**26
+# numbers that a program multiplies for one observation of each member, on a core: 64x64 networks gain up to a hundred
+# members, 256x256 up to eight
+PRODUCTS = 2**20
+GPU_PRODUCTS = 2**26
 REMEMBERED = 2**30  # bytes that the replay memories of a program may take
 LARGEST = 256
 ASKED_AT_ONCE = 8  # a searcher that learns is told this many times before its settings are used up
-UNKNOWN = 10_000  # weights of a network that does not say its hid_layers
+UNKNOWN = 10_000  # products of a network that does not say how many it has
 
 
 def settings_a_program(spec: Spec, settings: int, workers: int, learns: bool) -> int:
@@ -40,38 +45,42 @@ def settings_a_program(spec: Spec, settings: int, workers: int, learns: bool) ->
 
 def room(spec: Spec) -> int:
     """How many members a program may have, by the size of their networks and of their memories."""
-    weights = GPU_WEIGHTS if spec.meta.device != "cpu" and spec.meta.resources.gpu else WEIGHTS
-    most = min(LARGEST, weights // max(1, member_weights(spec)))
+    products = GPU_PRODUCTS if spec.meta.device != "cpu" and spec.meta.resources.gpu else PRODUCTS
+    most = min(LARGEST, products // max(1, member_products(spec)))
     return max(1, min(most, REMEMBERED // max(1, member_bytes(spec))))
 
 
-def member_weights(spec: Spec) -> int:
-    """About how many weights one member's networks have: an actor's and a critic's for each port."""
+def member_products(spec: Spec) -> int:
+    """About how many numbers one member's networks multiply: an actor's and a critic's for each port."""
     total = 0
-    for agent, inputs, outputs in _ports(spec):
-        hidden = getattr(spec.agent[agent].net, "hid_layers", None)
-        if hidden is None:
-            total += UNKNOWN if spec.agent[agent].net else 0
-            continue
-        sizes = [inputs, *hidden, outputs]
-        total += 2 * sum(one * other for one, other in itertools.pairwise(sizes))
+    for agent, obs_space, outputs in _ports(spec):
+        net = spec.agent[agent].net
+        kind = None if net is None else REGISTRIES["net"].find(getattr(net, "type", None))
+        count = getattr(kind, "multiplications", None)
+        if count is not None:
+            total += 2 * count(net, obs_space.shape, outputs)
+        else:
+            total += UNKNOWN if net else 0
     return total
 
 
 def member_bytes(spec: Spec) -> int:
     """About how many bytes one member's replay memories take: two observations, an action, reward and end a row."""
     total = 0
-    for agent, inputs, outputs in _ports(spec):
-        total += getattr(spec.agent[agent].memory, "max_size", 0) * (2 * inputs + outputs + 2) * 4
+    for agent, obs_space, outputs in _ports(spec):
+        memory = spec.agent[agent].memory
+        kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
+        observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
+        total += getattr(memory, "max_size", 0) * (observed + (outputs + 2) * 4)
     return total
 
 
-def _ports(spec: Spec) -> list[tuple[int, int, int]]:
-    """(agent, observation size, action size) of each agent in each environment it lives in."""
+def _ports(spec: Spec) -> list[tuple[int, Box, int]]:
+    """(agent, observation space, action size) of each agent in each environment it lives in."""
     spaces = [describe(env) for env in spec.env]
     found = []
     for agent, env in resolve(spec.body, len(spec.agent), len(spec.env)).counts:
         action = spaces[env].action_space
         outputs = int(getattr(action, "n", 0)) or math.prod(action.shape or (1,))
-        found.append((agent, math.prod(spaces[env].obs_space.shape), outputs))
+        found.append((agent, spaces[env].obs_space, outputs))
     return found

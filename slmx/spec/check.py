@@ -71,6 +71,7 @@ def problems(spec: Spec) -> list[SpecError]:
             errors.append(error.under(f"env.{e}"))
     if space is not None:
         errors += _actions(spec, space, described)
+        errors += _observations(spec, space, described)
         errors += _rollouts(spec)
         errors += _unseen(spec, space)
         if len(described) == len(spec.env):
@@ -209,10 +210,25 @@ def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[
             SpecError(f"agent.{a}.algorithm.{key}", f"does not fit {where}: {wrong}")
             for key, wrong in algorithm.unfit(hyper, kind).items()
         ]
+        if described[e].obs_space.dtype.kind == "u" and not algorithm.sees(kind):
+            wrong = f"{name} takes no images where actions are {kind}, and {where} shows some"
+            errors.append(SpecError(f"agent.{a}.algorithm.name", wrong, "A2C and PPO do"))
         if algorithm.squashes and isinstance(actions, Box) and not actions.is_bounded():
             wrong = f"{name} acts within bounds, and actions of {where} have none"
             errors.append(SpecError(f"agent.{a}.algorithm.name", wrong, "A2C and PPO do without"))
     return errors
+
+
+def _observations(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> Iterator[SpecError]:
+    """Networks and memories that cannot take what their agents observe; one's own need not say what they take."""
+    for a, e in sorted(space.counts):
+        for part in ("net", "memory"):
+            hyper, registry = getattr(spec.agent[a], part), REGISTRIES[part]
+            kind = None if hyper is None else registry.find(getattr(hyper, registry.selector))
+            misfits = getattr(kind, "misfits", None)
+            if e in described and misfits is not None:
+                for key, wrong in misfits(hyper, described[e].obs_space.shape).items():
+                    yield SpecError(f"agent.{a}.{part}.{key}", f"{wrong} ({spec.env[e].name}, env.{e})")
 
 
 def _rollouts(spec: Spec) -> list[SpecError]:

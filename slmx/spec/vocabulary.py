@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from slmx.env.spec import EnvSpec, WrapperSpec
+from slmx.env.spec import AtariSpec, EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
 from slmx.spec.benchmark import KEY, BenchmarkEnvSpec, BenchmarkSpec, EnvListsSpec
@@ -60,8 +60,8 @@ def vocabulary() -> dict[str, list[Entry]]:
         ]
         for registry in REGISTRIES.values()
     }
-    models = {"agent": AgentSpec, "env": EnvSpec, "wrapper": WrapperSpec, "body": BodySpec, "meta": MetaSpec}
-    models |= {"stage": StageSpec, "schedule": Schedule}
+    models = {"agent": AgentSpec, "env": EnvSpec, "atari": AtariSpec, "wrapper": WrapperSpec, "body": BodySpec}
+    models |= {"meta": MetaSpec, "stage": StageSpec, "schedule": Schedule}
     models |= {"objective": ObjectiveSpec, "validate": ValidateSpec, "resources": ResourceSpec}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
     parts = {KEY: BenchmarkSpec, f"{KEY}.env": EnvListsSpec, f"{KEY}.env.discrete": BenchmarkEnvSpec}

@@ -19,15 +19,15 @@ from gymnasium.wrappers import TimeLimit
 from slmx.env import BACKENDS, EnvSpec, choose, describe, make
 from slmx.env.base import Env, Step
 from slmx.env.flatten import flat_obs_space, flatten
-from slmx.env.spec import WrapperSpec
+from slmx.env.spec import AtariSpec, WrapperSpec
 from slmx.errors import SlmxError, SpecError
 from tests.env.probes import Tally, Walk
 
-WALK = "tests.env.probes:Walk"
+WALK, CATCH = "tests.env.probes:Walk", "tests.probes:Catch"
 CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "FrozenLake-v1"]
 CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
 CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
-CASES += [(WALK, "gymnasium")]
+CASES += [(WALK, "gymnasium"), (CATCH, "gymnasium"), ("Breakout-v5", "envpool")]
 OBS_SHAPES = {
     "CartPole-v1": (4,),
     "Acrobot-v1": (6,),
@@ -38,7 +38,10 @@ OBS_SHAPES = {
     "MiniGrid-Empty-5x5-v0": (4 + 147 + 96,),
     "HalfCheetah-v5": (17,),
     WALK: (2 + 3 + 2 + 2 + 5,),
+    CATCH: (1, 10, 10),
+    "Breakout-v5": (4, 84, 84),
 }
+ALIKE = {"FrozenLake-v1", "MiniGrid-Empty-5x5-v0", CATCH, "Breakout-v5"}  # first observations, or some of them
 
 
 def spec(name: str, backend: str = "auto", **keys: object) -> EnvSpec:
@@ -80,18 +83,19 @@ def test_shapes_and_types(name: str, backend: str) -> None:
     known = describe(spec(name, backend))
     assert (env.backend, env.members, env.rows, env.slots) == (backend, 2, 3, 1) == (known.backend, 2, 3, known.slots)
     assert env.obs_space == known.obs_space and env.action_space == known.action_space and env.max_t == known.max_t
-    assert env.obs_space.shape == OBS_SHAPES[name] and env.obs_space.dtype == np.float32
+    kind = np.uint8 if len(OBS_SHAPES[name]) == 3 else np.float32
+    assert env.obs_space.shape == OBS_SHAPES[name] and env.obs_space.dtype == kind
     first, steps = roll(env, draw(env, 40))
-    assert first.shape == (2, 3, *OBS_SHAPES[name]) and first.dtype == np.float32
+    assert first.shape == (2, 3, *OBS_SHAPES[name]) and first.dtype == kind
     for step in steps:
         assert step.obs.shape == step.next_obs.shape == first.shape
-        assert step.obs.dtype == step.next_obs.dtype == step.reward.dtype == np.float32
+        assert step.obs.dtype == step.next_obs.dtype == kind and step.reward.dtype == np.float32
         assert step.reward.shape == step.terminated.shape == step.truncated.shape == step.done.shape == (2, 3)
         assert step.terminated.dtype == step.truncated.dtype == step.done.dtype == np.bool_
         assert not (step.terminated & step.truncated).any()
         assert (step.obs is step.next_obs) == (not step.done.any())
         assert np.isfinite(step.obs).all() and np.isfinite(step.reward).all()
-        same = (step.obs == step.next_obs).all(-1)
+        same = (step.obs == step.next_obs).reshape(2, 3, -1).all(-1)
         assert same[~step.done].all()  # they differ only where an episode ended
     env.close()
 
@@ -109,7 +113,7 @@ def test_a_stream_depends_on_its_seed_alone(name: str, backend: str) -> None:
     np.testing.assert_array_equal(first[1, 1], alone[0, 0])
     for one, other in zip(steps, kept, strict=True):
         assert_same(one, other, (1, 1), (0, 0))
-    if name not in ("FrozenLake-v1", "MiniGrid-Empty-5x5-v0"):  # which always begin in one place
+    if name not in ALIKE:
         assert len(np.unique(first.reshape(6, -1), axis=0)) == 6
     assert any(step.done.any() for step in steps)
 
@@ -230,6 +234,88 @@ def test_lost_lives_do_not_begin_a_new_game(monkeypatch: pytest.MonkeyPatch) -> 
     assert [b for a, b in pairwise(lives) if a != b] == [4, 3, 2, 1, 0, 5]
 
 
+DQN_GAME = AtariSpec()  # the defaults
+
+
+def of_game(env: Env, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, np.ndarray]]:
+    """What the pool will tell beside the contract after each step of all copies, `[copies]` each."""
+    told: list[dict[str, np.ndarray]] = []
+    pool_step = env._pool.step  # type: ignore[attr-defined]
+
+    def step(*args: np.ndarray) -> tuple:
+        answer = pool_step(*args)
+        if len(args) == 1:
+            told.append({key: np.copy(answer[-1][key]) for key in ("lives", "terminated", "reward", "elapsed_step")})
+        return answer
+
+    monkeypatch.setattr(env._pool, "step", step)  # type: ignore[attr-defined]
+    return told
+
+
+def test_an_episode_of_atari_ends_with_a_life_and_a_game_with_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make(spec("Breakout-v5", atari=DQN_GAME), seeds(1, 2))
+    told = of_game(env, monkeypatch)
+    _, steps = roll(env, draw(env, 400))
+    assert all(step.over is not None and step.over.shape == (1, 2) for step in steps)
+    assert not any((step.over & ~step.done).any() for step in steps)
+    for row in range(2):
+        ends = [t for t, step in enumerate(steps) if step.done[0, row]]
+        games = [t for t, step in enumerate(steps) if step.over[0, row]]
+        assert games == [t for t, own in enumerate(told) if own["terminated"][row]] and len(games) >= 2
+        assert [told[t]["lives"][row] for t in ends] == [4 - i % 5 for i in range(len(ends))]
+        assert all(steps[t].terminated[0, row] for t in ends)
+
+
+def test_the_time_limit_of_atari_ends_the_game_and_hides_no_terminal_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = make(spec("Breakout-v5", atari=DQN_GAME), seeds(1, 1))
+    actions = draw(free, 250)
+    _, steps = roll(free, actions)
+    ends = [t for t, step in enumerate(steps, 1) if step.done.any()]
+    over = next(t for t, step in enumerate(steps, 1) if step.over.any())
+    for limit in (ends[0], over, ends[0] + 1):
+        env = make(spec("Breakout-v5", atari=DQN_GAME, max_t=limit), seeds(1, 1))
+        told = of_game(env, monkeypatch)
+        _, cut = roll(env, actions[: limit + 5])
+        for one, other in zip(steps[: limit - 1], cut, strict=False):
+            assert_same(one, other)
+        last = cut[limit - 1]
+        assert last.over.all() and last.terminated.all() == (limit in ends) and last.done.all()
+        assert told[limit]["elapsed_step"] == 1 and told[limit]["lives"] == 5, "a new game has begun"
+    whole = make(spec("Breakout-v5", atari=DQN_GAME.model_copy(update={"episodic_life": False})), seeds(1, 1))
+    _, steps = roll(whole, draw(whole, 5))
+    assert all(step.over is None for step in steps), "episodes are games"
+
+
+ATARI_KEYS = {
+    "frame_skip": 3, "stack_num": 2, "img_height": 42, "img_width": 40, "gray_scale": False, "noop_max": 1,
+    "use_fire_reset": False, "episodic_life": False, "repeat_action_probability": 0.25, "full_action_space": True,
+}  # fmt: skip
+
+
+def test_every_key_of_atari_reaches_the_game() -> None:
+    def played(**keys: object) -> list[bytes]:
+        env = make(spec("Breakout-v5", atari=AtariSpec(**keys)), seeds(1, 1))
+        first, steps = roll(env, draw(env, 50))
+        parts = [(step.obs, step.reward, step.terminated) for step in steps]
+        return [first.tobytes(), *(part.tobytes() for step in parts for part in step)]
+
+    assert set(AtariSpec.model_fields) == {*ATARI_KEYS, "reward_clip"}
+    control = played()
+    assert played() == control
+    assert not [key for key, value in ATARI_KEYS.items() if played(**{key: value}) == control]
+
+
+def test_shapes_of_atari() -> None:
+    for keys, shape in (
+        ({}, (4, 84, 84)),
+        ({"gray_scale": False, "stack_num": 2}, (6, 84, 84)),
+        ({"stack_num": 1, "img_height": 50, "img_width": 40}, (1, 50, 40)),
+    ):
+        assert describe(spec("Pong-v5", atari=AtariSpec(**keys))).obs_space.shape == shape
+    assert describe(spec("Pong-v5", atari=AtariSpec(full_action_space=True))).action_space.n == 18
+    assert describe(spec("Pong-v5", atari=DQN_GAME)).max_t == 27000
+
+
 def play(env: Env, episodes: int, policy: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Returns of the first `episodes` episodes of every row: `[rows * episodes]`. Equal shares, so none is favoured."""
     obs, total = env.reset(), np.zeros((env.members, env.rows))
@@ -346,6 +432,30 @@ def test_flattening_is_gymnasiums() -> None:
         np.testing.assert_array_equal(row, spaces.flatten(space, single).astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    ("shape", "image"),
+    [
+        ((5, 6), (1, 5, 6)),
+        ((5, 6, 3), (3, 5, 6)),
+        ((4, 5, 6), (4, 5, 6)),
+        ((5, 6, 1), (1, 5, 6)),
+        ((4, 5, 6, 3), (12, 5, 6)),
+        ((2, 3, 5, 6), (6, 5, 6)),
+    ],
+)
+def test_images_get_their_channels_first(shape: tuple[int, ...], image: tuple[int, ...]) -> None:
+    space = spaces.Box(0, 255, shape, np.uint8)
+    batch = np.stack([np.random.default_rng(i).integers(0, 256, shape, np.uint8) for i in range(2)])
+    flat = flatten(space, batch)
+    assert flat_obs_space(space).shape == flat.shape[1:] == image and flat.dtype == np.uint8
+    assert flat.flags.c_contiguous and not np.shares_memory(flat, batch)
+    for row, single in zip(flat, batch, strict=True):
+        layers = single[None] if single.ndim < 4 else single
+        if shape in ((5, 6, 3), (5, 6, 1), (4, 5, 6, 3)):
+            layers = np.concatenate([np.stack([each[..., c] for c in range(shape[-1])]) for each in layers])
+        np.testing.assert_array_equal(row, layers.reshape(image))
+
+
 def test_auto_prefers_envpool_and_falls_back() -> None:
     assert choose(spec("CartPole-v1")).backend == "envpool"
     assert choose(spec("CartPole-v1", kwargs={"sutton_barto_reward": True})).backend == "gymnasium"
@@ -414,6 +524,13 @@ def test_kwargs_and_wrappers_reach_the_environment() -> None:
         ({"name": "CartPole-v1", "wrappers": ["NormalizeReward"]}, "wrappers.0", '"normalize_reward"'),
         ({"name": "CartPole-v1", "wrappers": [{"name": "ClipReward", "max": 1}]}, "wrappers.0", "argument 'max'"),
         ({"name": "Pong-v5", "normalize_obs": True}, "normalize_obs", "images"),
+        ({"name": "Pong-v5", "clip_obs": 1.0}, "clip_obs", "images"),
+        ({"name": "CartPole-v1", "atari": DQN_GAME}, "atari", "no Atari game"),
+        ({"name": WALK, "atari": DQN_GAME}, "atari", "envpool"),
+        ({"name": "Pung-v5", "atari": DQN_GAME}, "name", 'did you mean "Pong-v5"'),
+        ({"name": "Pong-v5", "atari": DQN_GAME, "kwargs": {"stack_num": 2}}, "kwargs.stack_num", "atari.stack_num"),
+        ({"name": "Pong-v5", "atari": DQN_GAME, "clip_reward": 1.0}, "clip_reward", "atari.reward_clip"),
+        ({"name": "Pong-v5", "atari": DQN_GAME, "normalize_reward": True}, "normalize_reward", "atari.reward_clip"),
     ],
 )
 def test_what_cannot_be_run_is_refused_where_it_stands(keys: dict, path: str, says: str) -> None:

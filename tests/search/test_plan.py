@@ -14,7 +14,7 @@ from slmx.search.journal import Ended, read_ended, write_ended
 from slmx.search.optuna import OptunaSearcher
 from slmx.search.plan import Plan, Trial
 from slmx.search.random import RandomSearcher
-from slmx.search.size import LARGEST, member_bytes, member_weights, room, settings_a_program
+from slmx.search.size import LARGEST, member_bytes, member_products, room, settings_a_program
 from slmx.spec.check import problems
 from slmx.spec.dump import static
 from slmx.spec.model import Spec
@@ -121,7 +121,7 @@ def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
             agent |= {"algorithm": {"name": "DQN"}, "memory": {"name": "Replay", **memory}}
         return spec_of({}, agent=agent)
 
-    assert member_weights(sized([64, 64])) == 2 * (4 * 64 + 64 * 64 + 64 * 2)
+    assert member_products(sized([64, 64])) == 2 * (4 * 64 + 64 * 64 + 64 * 2)
     assert room(sized([8])) == LARGEST
     assert 4 <= room(sized([256, 256])) <= 16
     assert room(sized([4096, 4096])) == 1

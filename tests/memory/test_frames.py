@@ -1,0 +1,120 @@
+"""Replay that keeps each picture once hands out what replay hands out that keeps all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from slmx.member.hyper import Stacked
+from slmx.member.streams import Streams, seed_sequence
+from slmx.memory.frames import FrameReplay, FrameRing, PrioritizedFrameReplay
+from slmx.memory.prioritized import PrioritizedReplay
+from slmx.memory.replay import Replay
+from slmx.spec.build import build
+from slmx.spec.check import problems
+
+M, B, STACK = 2, 3, 4
+
+
+def replay(kind: type[Replay], **keys: int) -> Replay:
+    streams = Streams([seed_sequence(0, 0, m) for m in range(M)])
+    return kind(Stacked([kind.Hyper(**keys) for _ in range(M)]), streams)
+
+
+def lived(ticks: int, end: float, start: str, seed: int = 0) -> Iterator[tuple[Tensor, ...]]:
+    """Transitions of stacked frames, as environments emit them.
+
+    An episode ends with probability `end` at each step; the next begins with a stack that repeats its first frame
+    ("repeated"), has zeros before it ("zeros"), or goes on with the frames before ("continued": a lost life).
+    """
+    rng = np.random.default_rng(seed)
+    frame = lambda: rng.integers(0, 256, (2, 3), np.uint8)
+    begun = lambda: [np.zeros((2, 3), np.uint8)] * (STACK - 1) + [frame()] if start == "zeros" else [frame()] * STACK
+    stacks = [begun() for _ in range(M * B)]
+    number = 0.0
+    for _ in range(ticks):
+        following = [[*stack[1:], frame()] for stack in stacks]
+        obs, next_obs = (torch.from_numpy(np.stack(s).reshape(M, B, STACK, 2, 3)) for s in (stacks, following))
+        value = number + torch.arange(M * B).view(M, B).float()
+        number += M * B
+        yield obs, (value % 5).long(), value, next_obs, value / 2
+        for i, done in enumerate(rng.random(M * B) < end):
+            if done:
+                following[i] = [*following[i][1:], frame()] if start == "continued" else begun()
+        stacks = following
+
+
+@pytest.mark.parametrize("kind", [(FrameReplay, Replay), (PrioritizedFrameReplay, PrioritizedReplay)])
+@pytest.mark.parametrize("start", ["repeated", "zeros", "continued"])
+@pytest.mark.parametrize("end", [0.02, 0.5])
+def test_it_hands_out_what_replay_does(kind: tuple[type[Replay], type[Replay]], start: str, end: float) -> None:
+    one, other = (replay(each, max_size=40, batch_size=16) for each in kind)
+    for tick, row in enumerate(lived(120, end, start)):
+        one.add(*row)
+        other.add(*row)
+        if tick % 7 == 0 or tick > 100:
+            first, second = one.sample(), other.sample()
+            for name in ("obs", "action", "reward", "next_obs", "bootstrap", "index"):
+                assert torch.equal(getattr(first, name), getattr(second, name)), name
+            assert first.obs.dtype == torch.uint8 and first.obs.shape == (M, 16, STACK, 2, 3)
+
+
+def test_members_that_stay_or_are_copied_have_their_pictures() -> None:
+    one, other = (replay(each, max_size=40, batch_size=16) for each in (FrameReplay, Replay))
+    rows = list(lived(60, 0.3, "repeated"))
+    for memory in (one, other):
+        for row in rows[:30]:
+            memory.add(*row)
+        memory.write()
+        memory.clone([1, 1])
+        for row in rows[30:45]:
+            memory.add(*row)
+        memory.keep([1])
+        for row in rows[45:]:
+            memory.add(*(x[:1] for x in row))
+    first, second = one.sample(), other.sample()
+    assert torch.equal(first.obs, second.obs) and torch.equal(first.next_obs, second.next_obs)
+
+
+def test_each_step_takes_one_picture() -> None:
+    memory, steps = replay(FrameReplay, max_size=600, batch_size=1), 200
+    for row in lived(steps, 0.0, "repeated"):
+        memory.add(*row)
+    memory.write()
+    assert isinstance(memory.ring, FrameRing)
+    assert memory.ring.count.tolist() == [B * (steps + 1)] * M, "and the first of each body"
+    assert memory.ring.pictures.shape == (M, 619, 6), "a spare one for each 32"
+
+
+def test_room_grows_where_episodes_are_short_and_no_further() -> None:
+    memory = replay(FrameReplay, max_size=900, batch_size=1)
+    for row in lived(1000, 1.0, "repeated"):
+        memory.add(*row)
+    memory.write()
+    assert isinstance(memory.ring, FrameRing)
+    assert memory.ring.count.tolist() == [B * 2000] * M
+    assert 1800 <= memory.ring.pictures.shape[1] < 2 * 1800
+
+
+def test_a_hundred_thousand_frames_of_atari_fit_into_less_than_a_gigabyte() -> None:
+    image = torch.zeros(1, 1, 4, 84, 84, dtype=torch.uint8)
+    number = torch.zeros(1, 1)
+    ring = FrameRing(100_000, [image, number.long(), number, image, number], torch.float32)
+    assert sum(x.nbytes for x in (ring.pictures, *ring.stores.values())) < 0.74e9
+    assert FrameReplay.observed_bytes((4, 84, 84), 1) * 100_000 == pytest.approx(ring.pictures.nbytes, rel=0.01)
+    assert Replay.observed_bytes((4, 84, 84), 1) == 2 * 4 * 84 * 84
+
+
+def test_what_is_no_image_is_refused_before_anything_starts() -> None:
+    agent = {
+        "name": "dqn", "algorithm": {"name": "DQN"}, "memory": {"name": "FrameReplay"},
+        "net": {"type": "MLP", "optim_spec": {"name": "Adam"}},
+    }  # fmt: skip
+    spec = build("it", {"agent": agent, "env": {"name": "CartPole-v1", "max_frame": 100}})
+    assert [str(error) for error in problems(spec)] == [
+        "agent.0.memory.name: it keeps pictures of images, not 4 numbers (CartPole-v1, env.0)"
+    ]
