@@ -19,6 +19,8 @@ from slmx.errors import SlmxError, SpecError, did_you_mean
 # beyond. Elsewhere it enters the rewards (MiniGrid) or may, and stays with the pool.
 LIMIT_ONLY = {"envpool.classic_control", "envpool.box2d", "envpool.mujoco.gym", "envpool.toy_text"}
 UNLIMITED = 2**31 - 1
+# Families that draw nothing, or whose renderer ends the whole process where there is no GL context.
+WITHOUT_PICTURES = ("envpool.mujoco", "envpool.toy_text")
 NOT_KWARGS = {
     *RESERVED,
     "base_path",
@@ -37,8 +39,7 @@ class EnvpoolEnv(Env):
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         super().__init__(spec, seeds, render_mode, threads)
         family = registry.specs[spec.name][0]
-        if render_mode is not None and family.startswith("envpool.mujoco"):
-            # without a GL context its renderer ends the whole process
+        if render_mode is not None and not self.renders(spec):
             raise SlmxError(f'envpool cannot be trusted to render {spec.name}; use the backend "gymnasium"')
         self._limit = self.max_t if family in LIMIT_ONLY and self.max_t is not None else UNLIMITED
         pool_limit = self.max_t if self._limit == UNLIMITED else self._limit + 1
@@ -68,6 +69,10 @@ class EnvpoolEnv(Env):
     @classmethod
     def takes(cls, spec: EnvSpec) -> bool:
         return not spec.wrappers and spec.kwargs.keys() <= _options(spec.name).keys()
+
+    @classmethod
+    def renders(cls, spec: EnvSpec) -> bool:
+        return not registry.specs[spec.name][0].startswith(WITHOUT_PICTURES)
 
     @classmethod
     def describe(cls, spec: EnvSpec) -> Spaces:
