@@ -120,7 +120,7 @@ def filmed_spec(trial: Path) -> Spec:
     spec = restore(TrialFiles(trial).record["spec"])
     seen = [filmable(env) for env in spec.env]
     meta = spec.meta.model_copy(update={"device": "cpu", "threads": 1})
-    return spec.model_copy(update={"meta": meta, "env": seen})
+    return spec.model_copy(update={"meta": meta, "env": [env.model_copy(update={"workers": 0}) for env in seen]})
 
 
 def probe(spec: Spec) -> None:

@@ -447,6 +447,7 @@ ENV_CASES |= {
     (base, "kwargs"): [({}, {"backend": "gymnasium", "kwargs": {"sutton_barto_reward": True}})]
     for base in ("gymnasium", "prepared")
 }
+ENV_CASES |= {(base, "workers"): [] for base in ENVS}  # the same by more processes: tests/env/test_workers.py
 ENV_CASES["prepared", "wrappers"] = ENV_CASES["gymnasium", "wrappers"]
 
 

@@ -22,6 +22,8 @@ BACKENDS = {
     "gymnasium": "slmx.env.gymnasium:GymnasiumEnv",
 }
 
+WORKERS = "slmx.env.workers:WorkerEnv"
+
 __all__ = ["BACKENDS", "EnvSpec", "WrapperSpec", "choose", "describe", "filmable", "make"]
 
 
@@ -38,7 +40,10 @@ def describe(spec: EnvSpec) -> Spaces:
 
 def make(spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1) -> Env:
     """An environment with one copy per seed. seeds: int `[M, copies]` in [0, 2**31). threads: of the backend."""
-    return choose(spec)(spec, seeds, render_mode, threads)
+    kind = choose(spec)
+    if spec.workers:
+        kind = _load(WORKERS)
+    return kind(spec, seeds, render_mode, threads)
 
 
 def filmable(spec: EnvSpec) -> EnvSpec:

@@ -11,7 +11,7 @@ from envpool.registration import registry
 
 from slmx.env.base import Env, Spaces
 from slmx.env.flatten import flat_action_space, flat_obs_space, flatten
-from slmx.env.spec import RESERVED, EnvSpec
+from slmx.env.spec import RESERVED, THREADS, EnvSpec
 from slmx.errors import SlmxError, SpecError, did_you_mean
 
 # envpool calls every end at the last allowed step a truncation, even where the state is terminal, and learning would
@@ -78,6 +78,8 @@ class EnvpoolEnv(Env):
     def describe(cls, spec: EnvSpec) -> Spaces:
         if spec.wrappers:
             raise SpecError("wrappers", 'only the backend "gymnasium" has wrappers')
+        if spec.workers:
+            raise SpecError("workers", THREADS, 'or choose the backend "gymnasium"')
         options = _options(spec.name)
         for key, value in spec.kwargs.items():
             if key not in options:
