@@ -387,7 +387,7 @@ class Program:
             Setting(
                 ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
                 REGISTRIES["optim_spec"].find(optim.name) if optim is not None else Optimizer,
-                self._streams(a), self.dtype, self.device,
+                self._streams(a), self.dtype, self.device, self.spec.meta.amp,
             )
         )  # fmt: skip
 

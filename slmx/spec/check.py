@@ -58,7 +58,7 @@ def check_one(
 
 def problems(spec: Spec) -> list[SpecError]:
     """What is wrong with a spec whose keys are right: its search, its bodies, its environments, and how they fit."""
-    errors = [*search_space(spec)[1], *_search(spec), *_stages(spec), *_models(spec), *_video(spec)]
+    errors = [*search_space(spec)[1], *_search(spec), *_stages(spec), *_models(spec), *_video(spec), *_amp(spec)]
     space = None
     try:
         space = resolve(spec.body, len(spec.agent), len(spec.env))
@@ -214,6 +214,17 @@ def _video(spec: Spec) -> Iterator[SpecError]:
             filmable(env)
         except SpecError as error:
             yield SpecError("meta.video", f"env.{e}: {error}", "without films set video null")
+
+
+def _amp(spec: Spec) -> Iterator[SpecError]:
+    """Mixed precision where there is nothing to mix."""
+    if not spec.meta.amp:
+        return
+    if spec.meta.dtype != "float32":
+        wrong = f"mixes float32 with bfloat16, but meta.dtype is {spec.meta.dtype}"
+        yield SpecError("meta.amp", wrong, "leave one of them out")
+    if not any(REGISTRIES["algorithm"].find(agent.algorithm.name).learns for agent in spec.agent):
+        yield SpecError("meta.amp", "does nothing: nobody learns")
 
 
 def _several(spec: Spec) -> bool:

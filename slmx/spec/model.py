@@ -135,6 +135,7 @@ class MetaSpec(Model):
     )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where to compute")
     dtype: Literal["float32", "float64"] = Field("float32", description="the precision of the learning")
+    amp: bool = Field(False, description="networks and losses in bfloat16 where that is safe; all else stays float32")
     threads: Int = Field(1, ge=1, description="torch threads of a program")
     search_spec: SerializeAsAny[NamedHyper] = Field(
         default_factory=lambda: REGISTRIES["search_spec"].find("random").Hyper(name="random"),
