@@ -8,6 +8,7 @@ copy, forked from one with torch's threads in it, which is not safe.
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import pickle
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Iterator
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -23,11 +25,12 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Discrete
 
-from slmx.env.base import Env, Spaces
+from slmx.env.base import Env
 from slmx.env.gymnasium import GymnasiumEnv
 from slmx.env.spec import EnvSpec
 
 PATIENCE = 5.0  # seconds in which a worker may end by itself
+ALIGNED = 64  # bytes, a line of the cache
 START = (
     "import sys; from multiprocessing.connection import Connection; pipe = Connection(int(sys.argv[1])); "
     "sys.path[:] = pipe.recv(); from slmx.env.workers import work; work(pipe, int(sys.argv[2]))"
@@ -44,8 +47,8 @@ class WorkerEnv(GymnasiumEnv):
         Env.__init__(self, spec, seeds, render_mode, threads)
         count, flat = min(spec.workers, seeds.size), seeds.ravel()
         self._name, self._workers = spec.name, []
-        with _memory(_size(self.describe(spec), seeds.size)) as memory:
-            self._shared = Shared(memory, self.describe(spec), seeds.size)
+        with _memory(_size(self, seeds.size)) as memory:
+            self._shared = Shared(memory, self, seeds.size)
             try:
                 for share in np.array_split(np.arange(seeds.size), count):
                     own = slice(int(share[0]), int(share[-1]) + 1)
@@ -138,13 +141,13 @@ class Worker:
 class Shared:
     """Arrays in shared memory for N copies: actions in, observations, rewards and ends out, and who begins anew."""
 
-    def __init__(self, memory: int, spaces: Spaces, copies: int):
-        self._map, self._at = mmap.mmap(memory, _size(spaces, copies)), 0
-        discrete = isinstance(spaces.action_space, Discrete)
-        self.action = self._array((copies, *(spaces.action_space.shape or ())), np.int64 if discrete else np.float64)
+    def __init__(self, memory: int, env: Env, copies: int):
+        self._map, self._at = mmap.mmap(memory, _size(env, copies)), 0
+        discrete = isinstance(env.action_space, Discrete)
+        self.action = self._array((copies, *(env.action_space.shape or ())), np.int64 if discrete else np.float64)
         self.reward = self._array((copies,), np.float64)
         self.terminated, self.truncated, self.ended = (self._array((copies,), np.bool_) for _ in range(3))
-        self.obs = self._array((copies, *spaces.obs_space.shape), spaces.obs_space.dtype)
+        self.obs = self._array((copies, *env.obs_space.shape), env.obs_space.dtype)
 
     def _array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         self._at = -(-self._at // ALIGNED) * ALIGNED
@@ -153,17 +156,14 @@ class Shared:
         return found
 
 
-ALIGNED = 64  # bytes, a line of the cache
-
-
-def _size(spaces: Spaces, copies: int) -> int:
-    """Bytes that are enough for Shared."""
-    action, obs = np.prod(spaces.action_space.shape or (), dtype=int), np.prod(spaces.obs_space.shape, dtype=int)
-    return int(copies * (8 * action + 8 + 3 + obs * np.dtype(spaces.obs_space.dtype).itemsize)) + 6 * ALIGNED
+def _size(env: Env, copies: int) -> int:
+    """Bytes that are enough for Shared: actions and rewards of 8, three marks of 1, observations."""
+    obs = math.prod(env.obs_space.shape) * np.dtype(env.obs_space.dtype).itemsize
+    return copies * (8 * math.prod(env.action_space.shape or ()) + 8 + 3 + obs) + 6 * ALIGNED
 
 
 @contextlib.contextmanager
-def _memory(size: int) -> Any:
+def _memory(size: int) -> Iterator[int]:
     """The handle of so much memory without a name, while it is handed on."""
     with contextlib.ExitStack() as stack:
         if hasattr(os, "memfd_create"):
@@ -182,7 +182,7 @@ def work(pipe: Connection, memory: int) -> None:
     env: GymnasiumEnv | None = None
     try:
         env = GymnasiumEnv(spec, seeds[None], render_mode)
-        shared = Shared(memory, GymnasiumEnv.describe(spec), copies)
+        shared = Shared(memory, env, copies)
         answer: Any = None
         while True:
             pipe.send((None, answer))

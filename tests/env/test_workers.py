@@ -22,7 +22,7 @@ from tests.processes import alive, running
 from tests.programs import Keys, spec
 from tests.test_resume import A2C, interrupted, resumed, whole
 
-NAMES = {"CartPole-v1": 20, "Pendulum-v1": 15, "tests.env.probes:Walk": 15, "tests.own:Frail": 20}
+NAMES = {"CartPole-v1": 20, "Pendulum-v1": 15, "tests.env.probes:Walk": 15}
 SEEDS = np.arange(10).reshape(2, 5)
 
 
@@ -145,8 +145,7 @@ def test_threads_are_not_workers() -> None:
     }
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("seconds", [0.001, 1000.0])
+@pytest.mark.parametrize(("number", "seconds"), [(signal.SIGINT, 0.001), (signal.SIGKILL, 1000.0)])
 def test_no_process_outlives_the_program(number: signal.Signals, seconds: float, tmp_path: Path) -> None:
     """Be it between two steps or in the middle of one that takes long."""
     env = {"name": "tests.own:Frail", "max_frame": 10**7, "workers": 2, "kwargs": {"seconds": seconds}}
