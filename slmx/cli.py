@@ -55,6 +55,10 @@ Runs = Annotated[Path, typer.Option("--data", metavar="DIR", help="where the new
 Episodes = Annotated[int | None, typer.Option("--episodes", "-n", min=1, help="greedy episodes to play")]
 SessionNumber = Annotated[int | None, typer.Option("--session", min=0, help="which session's model")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="other episodes than those of the final evaluation")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="last|best|FRAME", help="which of the models that were kept (meta.save)"),
+]
 Render = Annotated[Literal["human"] | None, typer.Option("--render", help="show the episodes in a window")]
 Video = Annotated[Path | None, typer.Option("--video", metavar="FILE.mp4", help="film the episodes")]
 
@@ -87,6 +91,7 @@ def run(
     episodes: Episodes = None,
     session: SessionNumber = None,
     seed: Seed = None,
+    model: Model = None,
     render: Render = None,
     video: Video = None,
     tensorboard: Tensorboard = False,
@@ -106,9 +111,10 @@ def run(
         }  # fmt: skip
         if useless := [option for option, value in options.items() if value is not None]:
             raise SlmxError(f"{', '.join(useless)}: not for mode enjoy")
-        play(source, episodes, session, seed, render, video, quiet)
+        play(source, episodes, session, seed, model, render, video, quiet)
         return
-    given = {"--episodes": episodes, "--session": session, "--seed": seed, "--render": render, "--video": video}
+    given = {"--episodes": episodes, "--session": session, "--seed": seed, "--model": model}
+    given |= {"--render": render, "--video": video}
     if useless := [option for option, value in given.items() if value is not None]:
         raise SlmxError(f"{', '.join(useless)}: only for mode enjoy{f', not {mode}' if mode else ''}")
     from slmx.dispatch import run_file
@@ -134,12 +140,13 @@ def enjoy(
     episodes: Episodes = None,
     session: SessionNumber = None,
     seed: Seed = None,
+    model: Model = None,
     render: Render = None,
     video: Video = None,
     quiet: Quiet = False,
 ) -> None:
     """Play a trained model greedily and print its returns."""
-    play(find_run(directory, data, quiet, benchmarks=False), episodes, session, seed, render, video, quiet)
+    play(find_run(directory, data, quiet, benchmarks=False), episodes, session, seed, model, render, video, quiet)
 
 
 @app.command()
@@ -258,6 +265,7 @@ def play(
     episodes: int | None,
     session: int | None,
     seed: int | None,
+    model: str | None,
     render: str | None,
     video: Path | None,
     quiet: bool,
@@ -267,20 +275,22 @@ def play(
 
     if render and not lab.has_screen():
         raise SlmxError("--render human: there is no screen here; --video FILE.mp4 films instead")
-    played = lab.enjoy(directory, episodes, session, seed, render, video)
+    played = lab.enjoy(directory, episodes, session, seed, render, video, model or "last")
     ports = sorted({(e.agent, e.env) for e in played.evaluations})
     for agent, env in ports:
         own = [e.total for e in played.evaluations if (e.agent, e.env) == (agent, env)]
         mean = sum(own) / len(own)
         std = (sum((x - mean) ** 2 for x in own) / len(own)) ** 0.5
         which = "" if played.trial is None else f"trial {played.trial}, "
+        when = "" if played.frame is None else f", frame {played.frame:,}"
         where = f" agent {agent}, env {env}:" if len(ports) > 1 else ""
-        print(f"{which}session {played.session}:{where} return {mean:.2f} ± {std:.2f} over {len(own)} episodes")
+        print(f"{which}session {played.session}{when}:{where} return {mean:.2f} ± {std:.2f} over {len(own)} episodes")
         if not quiet:
             print("  " + " ".join(f"{x:g}" for x in own))
     if played.stored is not None and not quiet:
         stored = " ".join(f"{x:g}" for x in played.stored)
-        print("the same as its final evaluation" if played.repeats else f"its final evaluation was: {stored}")
+        known = "its final evaluation" if played.frame is None else "its evaluation at that frame"
+        print(f"the same as {known}" if played.repeats else f"{known} was: {stored}")
 
 
 def read_mode(rest: list[str]) -> tuple[str | None, str | None]:

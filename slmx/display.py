@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from slmx.camera import ERRORS, PLACE
 from slmx.errors import SlmxError, counted
 
 if TYPE_CHECKING:
@@ -128,6 +129,11 @@ class Display:
             if path.exists():
                 self.console.print(Text(f"graph: {path}"))
                 break
+        films = run.directory / "trial_0" / PLACE
+        if films.is_dir():
+            self.console.print(Text(f"films: {films}"))
+            if (films / ERRORS).exists():
+                self.console.print(Text(f"not all could be made: {films / ERRORS}"))
         if run.interrupted:
             self.console.print(Text(f"to go on: slmx resume {run.directory}"))
         if any(row["state"] != "FAILED" for row in rows):

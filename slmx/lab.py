@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slmx.camera import filming
 from slmx.errors import SlmxError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
-from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
+from slmx.record import Recorder, make_directory, read_facts, read_model, write_spec, write_state
 from slmx.spec.dump import dump
 from slmx.storage import mirrored, store_of
 from slmx.table import written
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
 DEV_FRAMES = 5000
+MODEL = re.compile(r"session_(?P<session>\d+)(?:_(?P<model>best|\d+))?")  # the name of a model's file
 ENDED = ("DONE", "FAILED")  # states of a run of which nothing is left to do
 
 
@@ -136,14 +139,16 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
     from slmx.analysis.files import read_table
 
     trial, left = directory / "trial_0", checkpoint.place(directory, 0)
+    record = lambda state: Recorder(trial, program.sessions, left=state, camera=camera)
     with (
         mirrored(store_of(program.spec.meta.storage, directory)),
         owning(directory),
         resumable(directory),
         following(directory, tensorboard),
+        filming(program.spec.meta.video, [trial]) as camera,
     ):
         write_state(directory, "train", "RUNNING")
-        recorder = checkpoint.resume(left, program, lambda state: Recorder(trial, program.sessions, left=state))
+        recorder = checkpoint.resume(left, program, record)
         recorder.open_ports(program)
         program.watcher = recorder
         display.begin(program, directory)
@@ -169,6 +174,8 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
         display.end(interrupted, graphs)
         recorder.close(program, complete)
         analyze(directory, graphs=graphs)
+        if camera and complete:
+            camera.finish()
         run = Run(directory, read_table(trial / "trial.csv"), interrupted)
         if complete:
             write_state(directory, "train", "FAILED" if run.failed else "DONE")
@@ -236,13 +243,14 @@ def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, tensor
 
 @dataclass(frozen=True)
 class Played:
-    """Greedy episodes of a saved model, and whether they repeat the evaluation at the end of its training.
+    """Greedy episodes of a saved model, and whether they repeat its evaluation in its training.
 
-    `trial`: its number, where it is one of a search.
+    `trial`: its number, where it is one of a search; `frame`: of a model from before the end, else None.
     """
 
     trial: int | None
     session: int
+    frame: int | None
     evaluations: list[Evaluation]
     stored: list[float] | None
 
@@ -263,34 +271,34 @@ def enjoy(
     seed: int | None = None,
     render: str | None = None,
     video: Path | None = None,
+    model: str = "last",
 ) -> Played:
     """Play a saved model greedily.
 
-    `directory`: of a run or a trial; of a search it is the best trial. By default the first session that was not a
-    failure, with the seeds and the number of episodes of its final evaluation, whose returns it then repeats exactly;
-    `seed` draws others.
+    `directory`: of a run or a trial; of a search it is the best trial. `model`: "last", "best", or the frame of another
+    that was kept. By default of the first session that left it, with the seeds and the number of episodes of its
+    evaluation, whose returns it then repeats exactly; `seed` draws others. What is shown or filmed of an environment
+    without pictures is its twin in gymnasium.
     """
     from slmx.analysis.files import TrialFiles
+    from slmx.env import filmable
     from slmx.session import Program, Session, evaluation_seeds
 
     trial = find_trial(directory)
     files = TrialFiles(trial)
     spec, ended = read_trial(trial)
-    models = {path.stem.removeprefix("session_"): path for path in (trial / "model").glob("session_*.safetensors")}
-    chosen = next((s.session for s in ended if str(s.session) in models), None) if session is None else session
-    if chosen is None:
-        raise SlmxError(f"{trial}: there is no model to play: no session came far enough to leave one")
-    if str(chosen) not in models:
-        known = ", ".join(sorted(models, key=int)) or "none"
-        raise SlmxError(f"{trial}: there is no model of session {chosen}; there are those of: {known}")
+    chosen, path = find_model(trial, model, session)
+    seen = [filmable(env) for env in spec.env] if render or video else spec.env
+    itself, spec = seen == spec.env, spec.model_copy(update={"env": seen})
     # in company as large as at its training, because a BLAS may round one matrix product otherwise than several
     company = 1 if render or video else len(ended)
     program = Program([Session(spec, files.number, chosen)] * company)
+    tensors, frame = read_model(path)
     try:
-        program.load([read_model(models[str(chosen)])] * company)
+        program.load([tensors] * company)
     except ValueError as error:
-        raise SlmxError(f"{models[str(chosen)]}: {error}") from error
-    program.tick = max(program.ticks)
+        raise SlmxError(f"{path}: {error}") from error
+    program.tick = max(program.ticks) if frame is None else frame // max(1, program.layout.rows[0])
     count = episodes or spec.meta.eval_episode
 
     def draw(own: Session, env: int, copies: int) -> Sequence[int]:
@@ -302,8 +310,11 @@ def enjoy(
         evaluations = _show(program, count, draw, render, video)
     else:
         evaluations = [evaluation for evaluation in program.evaluate(count, draw) if evaluation.member == 0]
-    stored = stored_returns(trial, chosen) if seed is None and count == spec.meta.eval_episode else None
-    return Played(None if files.setting is None else files.number, chosen, evaluations, stored)
+    stored = None
+    if seed is None and count == spec.meta.eval_episode and itself:
+        longest = program.ticks.index(max(program.ticks))
+        stored = stored_returns(trial, chosen, longest, None if frame is None else program.frames[longest])
+    return Played(None if files.setting is None else files.number, chosen, frame, evaluations, stored)
 
 
 def _show(
@@ -318,7 +329,7 @@ def _show(
 
     viewers = [*([Window()] if render == "human" else []), *([Film(video)] if video else [])]
 
-    def see(picture: np.ndarray) -> None:
+    def see(picture: np.ndarray, env: int) -> None:
         for viewer in viewers:
             viewer.show(picture)
 
@@ -416,28 +427,48 @@ def read_trial(trial: Path) -> tuple[Spec, list[Ended]]:
     return restore(files.record["spec"]), files.sessions
 
 
-def read_model(path: Path) -> dict[str, Any]:
-    """The tensors of a model file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def find_model(trial: Path, model: str, session: int | None) -> tuple[int, Path]:
+    """A session and its model "last", "best" or of a frame; by default of the first session that left such a one.
 
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SlmxError(f"{path}: not a model file: {error}") from error
+    SlmxError where there is none, with what there is.
+    """
+    models: dict[int, dict[str, Path]] = {}
+    for path in (trial / "model").glob("session_*.safetensors"):
+        if match := MODEL.fullmatch(path.stem):
+            models.setdefault(int(match["session"]), {})[match["model"] or "last"] = path
+    if not models:
+        raise SlmxError(f"{trial}: there is no model to play: no session came far enough to leave one")
+    if session is not None and session not in models:
+        known = ", ".join(map(str, sorted(models)))
+        raise SlmxError(f"{trial}: there is no model of session {session}; there are those of: {known}")
+    asked = sorted(models) if session is None else [session]
+    chosen = next((s for s in asked if model in models[s]), None)
+    if chosen is None:
+        whose = "any session" if session is None else f"session {session}"
+        there = sorted(
+            {name for s in asked for name in models[s]}, key=lambda name: (name.isdecimal(), len(name), name)
+        )
+        raise SlmxError(f'{trial}: there is no model "{model}" of {whose}; there are: {", ".join(there)}')
+    return chosen, models[chosen][model]
 
 
-def stored_returns(trial: Path, session: int) -> list[float] | None:
-    """The returns of a session's final evaluation, in order; None where there was none."""
+def stored_returns(trial: Path, session: int, env: int, frame: int | None) -> list[float] | None:
+    """The returns of a session's evaluation at this frame of an environment, or of its last, in order.
+
+    `env`: that whose frames are used up last. None where there was no such evaluation.
+    """
     from slmx.analysis.files import read_table
 
     path = trial / f"eval_{session}.csv"
     if not path.exists():
         return None
     table = read_table(path, ("agent", "env", "frame", "return"))
-    # an environment whose frames are used up before another's is evaluated last at its own last frame
-    last = table.groupby(["agent", "env"])["frame"].transform("max")
-    return table.loc[table["frame"] == last, "return"].astype(float).tolist() or None
+    # all evaluations have equally many rows, and stay at the last frame of an environment whose frames are used up
+    frames = table.loc[table["env"] == env, "frame"].unique().tolist()
+    if frame not in (None, *frames) or not frames:
+        return None
+    number, size = len(frames) - 1 if frame is None else frames.index(frame), len(table) // len(frames)
+    return table["return"].iloc[number * size : (number + 1) * size].astype(float).tolist()
 
 
 def has_screen() -> bool:

@@ -15,15 +15,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmx.camera import PLACE
 from slmx.errors import SlmxError, WriteError
 from slmx.storage import is_uri, store_of
 from slmx.table import Table
 from slmx.whole import whole, writing
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slmx.camera import Camera
     from slmx.session import Program, Session
     from slmx.spec.model import Spec
-    from slmx.watch import Episode, Evaluation
+    from slmx.watch import Episode, Evaluation, Model
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plotly", "ray", "optuna")
@@ -153,18 +157,45 @@ def is_culled(trial: Path) -> bool:
     return path.exists() and any(own["state"] == "CULLED" for own in json.loads(path.read_text()))
 
 
+def write_model(path: Path, model: dict[str, Tensor], frame: int | None = None) -> None:
+    """Write a model file whole; with the frame that it is of, and on the disk when this returns, if one is given."""
+    from safetensors.torch import save
+
+    with whole(path, "wb", sync=frame is not None) as file:
+        file.write(save(model, None if frame is None else {"frame": str(frame)}))
+
+
+def read_model(path: Path) -> tuple[dict[str, Any], int | None]:
+    """The tensors of a model file, and the frame that it is of where that is before the end of its training."""
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            frame = (file.metadata() or {}).get("frame")
+        return load_file(path), None if frame is None else int(frame)
+    except (OSError, SafetensorError) as error:
+        raise SlmxError(f"{path}: not a model file: {error}") from error
+
+
 class Recorder:
     """Writes the tables of one trial's sessions into its directory as their program goes.
 
     They are the members from `first` on of the program. Rows are appended at every table row, so a killed run leaves
     what it had done. Wall-clock times lie apart in speed.csv: all other tables are repeated byte for byte by the same
     spec and seed. `left`: what `state` gave; the tables are cut back to what they were then and go on from there.
+    `camera`: who films, if anybody does.
     """
 
     def __init__(
-        self, directory: Path, sessions: Sequence[Session], first: int = 0, left: dict[str, Any] | None = None
+        self,
+        directory: Path,
+        sessions: Sequence[Session],
+        first: int = 0,
+        left: dict[str, Any] | None = None,
+        camera: Camera | None = None,
     ):
-        self.directory, self.sessions, self.first = directory, list(sessions), first
+        self.directory, self.sessions, self.first, self.camera = directory, list(sessions), first, camera
         with writing(directory):
             (directory / "model").mkdir(parents=True, exist_ok=True)
         left = left or {}
@@ -186,6 +217,10 @@ class Recorder:
         self._started = self._last - left.get("seconds", 0.0)
         self._last_frames = left.get("frames", 0)
         self.means: list[float] = left.get("means", [])
+        self._best: list[float] = left.get("best", [-math.inf] * len(sessions))
+        self._models: list[str] = left.get("models", [])
+        self._reached: dict[int, float] = {}
+        self._open_models(anew=not left)
         self._save_states()
 
     @property
@@ -203,6 +238,8 @@ class Recorder:
             "tables": {table.path.name: (table.lines, table.columns) for table in self._tables()},
             "ports": self._ports,
             "means": self.means,
+            "best": self._best,
+            "models": self._models,
             "frames": self._last_frames,
             "seconds": self._last - self._started,
         }
@@ -256,6 +293,7 @@ class Recorder:
 
     def evaluations(self, evaluations: list[Evaluation]) -> None:
         counts: dict[tuple[int, int, int], int] = {}
+        returns: dict[int, list[float]] = {}
         for ev in evaluations:
             m = ev.member - self.first
             if self.states[m]["state"] == "FAILED":
@@ -264,8 +302,33 @@ class Recorder:
             counts[key] = counts.get(key, -1) + 1
             row = (ev.frame, ev.agent, ev.env, counts[key], ev.seed, ev.total, ev.length)
             self._evaluations[m].add(row)
+            returns.setdefault(m, []).append(ev.total)
+        self._reached = {m: sum(own) / len(own) for m, own in returns.items()}
         for table in self._evaluations:
             table.flush()
+
+    def models(self, frame: int, model: Model, regular: bool) -> None:
+        """Keep the models that were just evaluated: where `regular` all, and where it is asked for each that is best.
+
+        A session's best is that of the highest mean of an evaluation's returns, of equals the first; one whose mean is
+        no number is never best.
+        """
+        for m, mean in self._reached.items():
+            session = self.sessions[m]
+            if regular:
+                self._keep(f"session_{session.index}_{frame}", model(self.first + m), frame)
+            if mean > self._best[m]:
+                self._best[m] = mean
+                if session.spec.meta.save in ("best", "all"):
+                    self._keep(f"session_{session.index}_best", model(self.first + m), frame)
+                if session.spec.meta.video and session.spec.meta.video.best:
+                    self._film(m, frame, model)
+
+    def film(self, frame: int, model: Model) -> None:
+        """Have the sound sessions filmed that are to be."""
+        for m, state in enumerate(self.states):
+            if state["state"] != "FAILED":
+                self._film(m, frame, model)
 
     def failed(self, member: int, frame: int, reason: str) -> None:
         self.states[member - self.first] |= {"state": "FAILED", "reason": reason, "frame": frame}
@@ -299,17 +362,43 @@ class Recorder:
 
     def end(self, program: Program, ended: str, reason: str = "") -> None:
         """Likewise, with how sessions ended that did not fail."""
-        from safetensors.torch import save
-
         self.flush()
         for m, state in enumerate(self.states):
             if state["state"] == "FAILED":
                 continue
             state |= {"state": ended, "reason": reason, "frame": program.frames[0]}
-            path = self.directory / "model" / f"session_{state['session']}.safetensors"
-            with whole(path, "wb") as file:
-                file.write(save(program.model(self.first + m)))
+            write_model(
+                self.directory / "model" / f"session_{state['session']}.safetensors", program.model(self.first + m)
+            )
         self._save_states()
+
+    def _film(self, m: int, frame: int, model: Model) -> None:
+        """Hand a session's model to the camera, if there is one and the session is to be filmed."""
+        session = self.sessions[m]
+        video = session.spec.meta.video
+        path = self.directory / PLACE / f"session_{session.index}_{frame}.safetensors"
+        if self.camera and video and session.index in video.session and not path.exists():
+            with writing(path):
+                path.parent.mkdir(exist_ok=True)
+            write_model(path, model(self.first + m), frame)
+            self.camera.look()
+
+    def _open_models(self, anew: bool) -> None:
+        """Find the models that were kept so far, or begin with none. SlmxError where one of them is gone."""
+        place = self.directory / "model"
+        if anew:
+            for path in [path for s in self.sessions for path in place.glob(f"session_{s.index}[._]*safetensors")]:
+                path.unlink()
+        for name in self._models:
+            if not (place / name).exists():
+                raise SlmxError(f"{place / name}: no such file")
+
+    def _keep(self, name: str, model: dict[str, Tensor], frame: int) -> None:
+        """Keep a model from before the end; it is on the disk before a checkpoint that knows of it."""
+        path = self.directory / "model" / f"{name}.safetensors"
+        write_model(path, model, frame)
+        if path.name not in self._models:
+            self._models.append(path.name)
 
     def _table(self, name: str, columns: Sequence[str]) -> Table:
         """A new table, or what an earlier recorder had of it."""
@@ -331,14 +420,21 @@ class Recorder:
 class Records:
     """The tables of a program whose sessions are of several trials, each trial's in its directory `trial_{t}`.
 
-    Sessions of one trial follow one another on the member axis. `left`: what `state` gave.
+    Sessions of one trial follow one another on the member axis. `left`: what `state` gave; `camera`: as of a Recorder.
     """
 
-    def __init__(self, run: Path, sessions: Sequence[Session], left: dict[int, dict[str, Any]] | None = None):
+    def __init__(
+        self,
+        run: Path,
+        sessions: Sequence[Session],
+        left: dict[int, dict[str, Any]] | None = None,
+        camera: Camera | None = None,
+    ):
         self.recorders: list[Recorder] = []
         for trial, group in groupby(sessions, lambda session: session.trial):
             if left is None or trial in left:  # else it had left when that was saved
-                self.recorders.append(Recorder(run / f"trial_{trial}", list(group), 0, (left or {}).get(trial)))
+                own = (left or {}).get(trial)
+                self.recorders.append(Recorder(run / f"trial_{trial}", list(group), 0, own, camera))
         self._place()
 
     def _place(self) -> None:
@@ -389,6 +485,14 @@ class Records:
     def evaluations(self, evaluations: list[Evaluation]) -> None:
         for recorder in self.recorders:
             recorder.evaluations([ev for ev in evaluations if self._of[ev.member] is recorder])
+
+    def models(self, frame: int, model: Model, regular: bool) -> None:
+        for recorder in self.recorders:
+            recorder.models(frame, model, regular)
+
+    def film(self, frame: int, model: Model) -> None:
+        for recorder in self.recorders:
+            recorder.film(frame, model)
 
     def failed(self, member: int, frame: int, reason: str) -> None:
         self._of[member].failed(member, frame, reason)

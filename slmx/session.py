@@ -82,6 +82,8 @@ class Program:
         rows = max(1, self.layout.rows[0])
         self._row_every = max(1, (meta.log_frequency or self.total_frames[0] // 100) // rows)
         self._evaluate_every = max(1, meta.eval_frequency // rows) if meta.eval_frequency else max(self.ticks)
+        self._save_every = max(1, meta.save // rows) if isinstance(meta.save, int) else None
+        self._film_every = max(1, meta.video.frequency // rows) if meta.video and meta.video.frequency else None
         self._epoch_every = max(1, meta.checkpoint_frequency // rows) if meta.checkpoint_frequency else max(self.ticks)
         self._pauses = sorted({math.ceil(frames / rows) for frames in pauses})
         self._examined = self.tick = self.gone = 0
@@ -173,8 +175,10 @@ class Program:
                 yield False
                 if not any(alive):
                     return
-            if self.tick % self._evaluate_every == 0 or self.tick == last:
+            if self.tick % self._evaluate_every == 0 or self._saves or self.tick == last:
                 self.examine()
+            if self._films:
+                self.watcher.film(self.clock, self.model)
 
     def _epoch_end(self) -> int:
         """The tick at which the epoch ends that begins now."""
@@ -196,22 +200,42 @@ class Program:
             setattr(self, name, state[name])
 
     def examine(self) -> None:
-        """Play the episodes of an evaluation and tell them, unless that was just done."""
+        """Play the episodes of an evaluation and tell them and the models, unless that was just done."""
         if self._examined < self.tick:
             self._examined = self.tick
             self.watcher.evaluations(self.evaluate(self.spec.meta.eval_episode))
+            self.watcher.models(self.clock, self.model, self._saves or self.spec.meta.save == "all")
+
+    @property
+    def clock(self) -> int:
+        """Frames so far of one member in the first environment, counted on where that is over before another."""
+        return self.tick * max(1, self.layout.rows[0])
+
+    @property
+    def _saves(self) -> bool:
+        """Whether meta.save asks for the models of this tick."""
+        return self._save_every is not None and self.tick % self._save_every == 0
+
+    @property
+    def _films(self) -> bool:
+        """Whether meta.video asks for films of the models of this tick, whatever their evaluation."""
+        video = self.spec.meta.video
+        if video is not None and video.end and self.tick == max(self.ticks):
+            return True
+        return self._film_every is not None and self.tick % self._film_every == 0
 
     def evaluate(
         self,
         episodes: int,
         seeds: Callable[[Session, int, int], Sequence[int]] | None = None,
-        see: Callable[[np.ndarray], None] | None = None,
+        see: Callable[[np.ndarray, int], None] | None = None,
     ) -> list[Evaluation]:
         """`episodes` greedy episodes per member and port, each from an own seed; nothing is learned.
 
         One episode of every sub-environment counts, its first, so that short episodes are not favoured.
         `seeds(session, env, copies)`: the sub-environments' seeds, by default those of the session's evaluation.
-        `see`: is shown a picture `[H, W, 3]` of the first sub-environment before every step.
+        `see`: is shown a picture `[H, W, 3]` of the first sub-environment before every step, and the
+        environment's number.
         """
         share = {e: self.space.share(e, s.slots) if s.slots > 1 else 1 for e, s in enumerate(self.spaces)}
         layout = self.space.with_counts(lambda a, e: episodes * share[e]).layout([s.slots for s in self.spaces])
@@ -234,7 +258,7 @@ class Program:
         return result
 
     def _evaluate(
-        self, e: int, env: Env, layout: Layout, seeds: np.ndarray, see: Callable[[np.ndarray], None] | None
+        self, e: int, env: Env, layout: Layout, seeds: np.ndarray, see: Callable[[np.ndarray, int], None] | None
     ) -> list[Evaluation]:
         tracker = Tracker(e, layout, self.members)
         first: dict[tuple[int, int], Episode] = {}
@@ -243,7 +267,7 @@ class Program:
         emitted = env.reset()
         for tick in range(1, LONGEST_EPISODE + 1):
             if see:
-                see(env.render())
+                see(env.render(), e)
             obs = self._observe(layout, e, emitted)
             actions = [agent.act(own, greedy=True) for agent, own in zip(self.agents, obs, strict=True)]
             step = env.step(layout.scatter(self._env_actions(actions))[e])
@@ -363,7 +387,7 @@ class Program:
             Setting(
                 ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
                 REGISTRIES["optim_spec"].find(optim.name) if optim is not None else Optimizer,
-                self._streams(a), self.dtype, self.device,
+                self._streams(a), self.dtype, self.device, self.spec.meta.amp,
             )
         )  # fmt: skip
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from slmx.env.base import Step
 from slmx.space import Layout
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Model = Callable[[int], dict[str, Tensor]]
 
 
 @dataclass
@@ -39,13 +45,22 @@ class Evaluation:
 
 
 class Watcher(Protocol):
-    """What a program tells of its training."""
+    """What a program tells of its training.
+
+    `models`: told after each evaluation, with what gives the model of a member; `frame`: of the first environment, as
+    if that went on to the end; `regular`: whether it is one of those that meta.save asks for at this frame. `film`:
+    told where meta.video asks for films, whatever the evaluation.
+    """
 
     def episodes(self, episodes: list[Episode]) -> None: ...
 
     def row(self, frames: list[int], alive: list[bool], measures: list[dict[str, list[float]]]) -> None: ...
 
     def evaluations(self, evaluations: list[Evaluation]) -> None: ...
+
+    def models(self, frame: int, model: Model, regular: bool) -> None: ...
+
+    def film(self, frame: int, model: Model) -> None: ...
 
     def failed(self, member: int, frame: int, reason: str) -> None: ...
 
@@ -64,6 +79,12 @@ class Silence:
 
     def evaluations(self, evaluations: list[Evaluation]) -> None:
         """Not kept."""
+
+    def models(self, frame: int, model: Model, regular: bool) -> None:
+        """Not kept."""
+
+    def film(self, frame: int, model: Model) -> None:
+        """Not filmed."""
 
     def failed(self, member: int, frame: int, reason: str) -> None:
         """Not kept."""

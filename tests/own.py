@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -166,3 +169,49 @@ class Deadly(Corridor):
         if self.deadly:
             os._exit(1)
         return super().step(action)
+
+
+class Strange(Exception):
+    """An exception that cannot be pickled."""
+
+    def __init__(self, message: str, more: int):
+        super().__init__(message)
+
+
+class Frail(Corridor):
+    """A corridor whose steps take `seconds`, of which the one of number `breaks` breaks.
+
+    `once`: it cannot be made in another process than the first; `mark`, `farewell`: files that tell of its first step
+    and of its end.
+    """
+
+    def __init__(
+        self,
+        breaks: int = 10**9,
+        strange: bool = False,
+        seconds: float = 0.0,
+        once: bool = False,
+        mark: str = "",
+        farewell: str = "",
+        render_mode: str | None = None,
+    ):
+        super().__init__(render_mode=render_mode)
+        self.breaks, self.strange, self.seconds = breaks, strange, seconds
+        self.mark, self.farewell, self.age = mark, farewell, 0
+        if once and "slmx.env.workers" in sys.modules and "pytest" not in sys.modules:
+            raise ArithmeticError("nobody is to make it twice")
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.age += 1
+        if self.mark:
+            Path(self.mark).touch()
+        if self.seconds:
+            time.sleep(self.seconds)
+        if self.age == self.breaks:
+            raise Strange(f"it broke at {self.age}", 1) if self.strange else ArithmeticError(f"it broke at {self.age}")
+        return super().step(action)
+
+    def close(self) -> None:
+        if self.farewell and hasattr(self, "steps"):
+            with Path(self.farewell).open("a") as file:
+                file.write(".")

@@ -7,6 +7,7 @@ no value, or one that shows nothing, fails until it is mended or has a case of i
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import itertools
@@ -16,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, get_origin
 
 import pytest
@@ -39,7 +41,7 @@ from slmx.net import NETS
 from slmx.net.layer import Network
 from slmx.net.mlp import MLP
 from slmx.record import folder_of
-from slmx.search import SCHEDULERS, SEARCHERS, cluster, on_tune, start
+from slmx.search import SCHEDULERS, SEARCHERS, cluster, job, on_tune, start
 from slmx.search.halving import Halving
 from slmx.search.pbt import Pbt
 from slmx.search.scheduler import scheduler_of
@@ -59,10 +61,12 @@ from slmx.spec.model import (
     Spec,
     StageSpec,
     ValidateSpec,
+    VideoSpec,
 )  # fmt: skip
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import search_space
 from tests.programs import Keys, parameters, program
+from tests.search.test_job import finish, order_of
 from tests.search.test_tune_schedulers import Court
 
 EARLY: Keys = {"training_start_step": 16, "training_frequency": 8}
@@ -492,6 +496,7 @@ ENV_CASES |= {
     (base, "kwargs"): [({}, {"backend": "gymnasium", "kwargs": {"sutton_barto_reward": True}})]
     for base in ("gymnasium", "prepared")
 }
+ENV_CASES |= {(base, "workers"): [] for base in ENVS}  # the same by more processes: tests/env/test_workers.py
 ENV_CASES["prepared", "wrappers"] = ENV_CASES["gymnasium", "wrappers"]
 
 
@@ -578,9 +583,9 @@ def test_every_key_of_bodies_changes_who_lives_where(field: str) -> None:
 
 ON_DISK: Keys = {
     "max_session": 2, "seed": 1, "log_frequency": 80, "eval_episode": 2, "eval_frequency": 120, "dtype": "float32",
-    "checkpoint_frequency": 120, "stages": [{"frame": 120, "settings": {"agent.0.algorithm.gamma": 0.5}}],
+    "save": 80, "checkpoint_frequency": 120, "stages": [{"frame": 120, "settings": {"agent.0.algorithm.gamma": 0.5}}],
 }  # fmt: skip
-BEFORE_IT_RUNS = {"device", "threads", "max_trial", "storage"}  # tested one by one
+BEFORE_IT_RUNS = {"device", "threads", "max_trial", "storage", "video", "amp"}  # tested one by one
 OF_A_SEARCH = {
     "common_seeds",
     "scheduler_spec",
@@ -633,6 +638,30 @@ def test_threads_are_those_of_torch_and_of_the_environments(monkeypatch: pytest.
     finally:
         torch.set_num_threads(threads)
     assert asked == [1, 1, 2, 2], "of the training and of the evaluation"
+
+
+VIDEO: Keys = {"frequency": 80, "best": True, "end": False, "session": [1], "search": True}
+
+
+@pytest.mark.parametrize("key", VIDEO)
+def test_every_key_of_video_changes_what_is_filmed(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The models that are left for a camera that never comes: of a training, and of a program of a search."""
+    assert set(VideoSpec.model_fields) == set(VIDEO)
+    blind = SimpleNamespace(look=lambda: None, finish=lambda: None)
+    for module in (lab, job):
+        monkeypatch.setattr(module, "filming", lambda video, _: contextlib.nullcontext(video and blind))
+
+    def asked(place: Path, **video: Any) -> list[str]:
+        meta = {"max_session": 2, "eval_frequency": 120, "video": {"frequency": 100, **video}}
+        data, run = place / "data", place / "run"
+        lab.train(build("knobs", spec_of(agent_of("A2C"), meta=meta)), data, quiet=True, graphs=False)
+        run.mkdir()
+        finish(job.Job(order_of(run, [0.9], **meta)))
+        return sorted(
+            f"{folder} {path.name}" for folder in ("data", "run") for path in (place / folder).rglob("video/*")
+        )
+
+    assert asked(tmp_path / "other", **{key: VIDEO[key]}) != asked(tmp_path / "control")
 
 
 def test_device_is_where_parameters_lie(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -853,6 +882,7 @@ GROUPS: dict[str, tuple[str, type[BaseModel]]] = {
     "objective": ("ObjectiveSpec", ObjectiveSpec),
     "validate": ("ValidateSpec", ValidateSpec),
     "resources": ("ResourceSpec", ResourceSpec),
+    "video": ("VideoSpec", VideoSpec),
     "stage": ("StageSpec", StageSpec),
     "schedule": ("Schedule", Schedule),
 }

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric", "storage"},
-    "record": {"errors", "table", "whole", "storage"},
+    "record": {"errors", "table", "whole", "storage", "camera"},
     "watch": {"space", "env"},
     "session": LEARNING | {"spec", "space", "env", "record", "watch"},
     "analysis": {"record", "errors", "metric", "whole", "alongside"},
@@ -48,11 +48,13 @@ MAY_IMPORT = {
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "stop"}
-    | {"storage", "table"},
-    "display": {"errors"},
+    | {"storage", "table", "camera"},
+    "display": {"errors", "camera"},
+    "camera": {"errors", "whole"},
+    "filming": {"camera", "analysis", "env", "errors", "spec", "display", "record", "session"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
-    | {"storage", "lock", "table"},
+    | {"storage", "lock", "table", "camera"},
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,

@@ -143,6 +143,12 @@ class Trace:
     def evaluations(self, evaluations: list[Evaluation]) -> None:
         self.evaluated += evaluations
 
+    def models(self, frame: int, model: Any, regular: bool) -> None:
+        """Compared at the end."""
+
+    def film(self, frame: int, model: Any) -> None:
+        """Not asked for."""
+
     def failed(self, member: int, frame: int, reason: str) -> None:
         self.broken[member] = reason
 

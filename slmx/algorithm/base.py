@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,7 +23,7 @@ class Setting:
     """What an algorithm is built from; lists have an entry per member.
 
     `net` and `memory` are the classes that the spec names, `optimizer` the one that the network's optim_spec names;
-    `streams(purpose)` gives the members' random streams for a purpose.
+    `streams(purpose)` gives the members' random streams for a purpose; `amp`: whether products are of bfloat16.
     """
 
     ports: Sequence[Port]
@@ -35,6 +36,7 @@ class Setting:
     streams: Callable[[str], Streams]
     dtype: torch.dtype
     device: str
+    amp: bool = False
 
     @property
     def members(self) -> int:
@@ -110,7 +112,7 @@ class Algorithm(Membered):
 
     def act(self, obs: Sequence[torch.Tensor | None], greedy: bool = False) -> list[torch.Tensor | None]:
         """An action for each observation `[M, B, ...]` of each port; the best known one where `greedy`."""
-        with torch.no_grad():
+        with torch.no_grad(), self.precision():
             choose = self.exploit if greedy else self.explore
             return [None if x is None else choose(port, x) for port, x in enumerate(obs)]
 
@@ -133,13 +135,23 @@ class Algorithm(Membered):
             if o is not None and a is not None and s is not None:
                 self.frame += o.shape[1]
                 self.remember(port, o, a, s)
-        self.improve()
+        with self.precision():
+            self.improve()
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
         """Keep one step of a port."""
 
     def improve(self) -> None:
         """Learn, if it is time."""
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """What networks and losses are worked out in; the optimiser leaves it for its step.
+
+        Casts of parameters are not kept, for these change in place while it lasts.
+        """
+        if not self.setting.amp:
+            return nullcontext()
+        return torch.autocast(self.setting.device, torch.bfloat16, cache_enabled=False)
 
     def schedule(self) -> None:
         """Set all scheduled numbers to their values at the present frame."""

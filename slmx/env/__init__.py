@@ -22,7 +22,9 @@ BACKENDS = {
     "gymnasium": "slmx.env.gymnasium:GymnasiumEnv",
 }
 
-__all__ = ["BACKENDS", "EnvSpec", "WrapperSpec", "choose", "describe", "make"]
+WORKERS = "slmx.env.workers:WorkerEnv"
+
+__all__ = ["BACKENDS", "EnvSpec", "WrapperSpec", "choose", "describe", "filmable", "make"]
 
 
 def describe(spec: EnvSpec) -> Spaces:
@@ -41,7 +43,31 @@ def describe(spec: EnvSpec) -> Spaces:
 
 def make(spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1) -> Env:
     """An environment with one copy per seed. seeds: int `[M, copies]` in [0, 2**31). threads: of the backend."""
-    return choose(spec)(spec, seeds, render_mode, threads)
+    kind = choose(spec)
+    if spec.workers:
+        kind = _load(WORKERS)
+    return kind(spec, seeds, render_mode, threads)
+
+
+def filmable(spec: EnvSpec) -> EnvSpec:
+    """The environment as one of which pictures can be taken: as it is run, or else its twin of that id in gymnasium.
+
+    There the same policy is seen, in that twin's dynamics and episodes. SpecError where there is neither.
+    """
+    kind, twin = choose(spec), spec.model_copy(update={"backend": "gymnasium"})
+    if kind.renders(spec):
+        return spec
+    wrong = f"{kind.backend} draws no pictures of {spec.name}"
+    other = _load(BACKENDS["gymnasium"])
+    if kind is other or not other.has(spec.name):
+        raise SpecError("", wrong if kind is other else f"{wrong}, and gymnasium has no environment of that id")
+    try:
+        here, there = describe(spec), describe(twin)
+    except SpecError as error:
+        raise SpecError("", f"{wrong}, and gymnasium's cannot be run here: {error}") from error
+    if (here.obs_space, here.action_space) != (there.obs_space, there.action_space):
+        raise SpecError("", f"{wrong}, and gymnasium's has other observations or actions")
+    return twin
 
 
 def choose(spec: EnvSpec) -> type[Env]:

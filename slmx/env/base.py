@@ -109,6 +109,11 @@ class Env(ABC):
         """The spaces of an environment that it has. SpecError for keys it cannot run it with."""
 
     @classmethod
+    def renders(cls, spec: EnvSpec) -> bool:
+        """Whether there are pictures of an environment that it has."""
+        return True
+
+    @classmethod
     def has(cls, name: str) -> bool:
         """Whether this backend has the environment."""
         return name in cls.names()

@@ -11,7 +11,7 @@ from envpool.registration import registry
 
 from slmx.env.base import Env, Spaces
 from slmx.env.flatten import flat_action_space, flat_obs_space, flatten
-from slmx.env.spec import RESERVED, EnvSpec
+from slmx.env.spec import RESERVED, THREADS, EnvSpec
 from slmx.errors import SlmxError, SpecError, did_you_mean
 
 # envpool calls every end at the last allowed step a truncation, even where the state is terminal, and learning would
@@ -20,6 +20,8 @@ from slmx.errors import SlmxError, SpecError, did_you_mean
 LIMIT_ONLY = {"envpool.classic_control", "envpool.box2d", "envpool.mujoco.gym", "envpool.toy_text"}
 UNLIMITED = 2**31 - 1
 ATARI = "envpool.atari"
+# Families that draw nothing, or whose renderer ends the whole process where there is no GL context.
+WITHOUT_PICTURES = ("envpool.mujoco", "envpool.toy_text")
 NOT_KWARGS = {
     *RESERVED,
     "base_path",
@@ -38,8 +40,7 @@ class EnvpoolEnv(Env):
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         super().__init__(spec, seeds, render_mode, threads)
         family = registry.specs[spec.name][0]
-        if render_mode is not None and family.startswith("envpool.mujoco"):
-            # without a GL context its renderer ends the whole process
+        if render_mode is not None and not self.renders(spec):
             raise SlmxError(f'envpool cannot be trusted to render {spec.name}; use the backend "gymnasium"')
         self._limit = self.max_t if family in LIMIT_ONLY and self.max_t is not None else UNLIMITED
         pool_limit = self.max_t if self._limit == UNLIMITED else self._limit + 1
@@ -73,9 +74,15 @@ class EnvpoolEnv(Env):
         return not spec.wrappers and spec.kwargs.keys() <= _options(spec.name).keys()
 
     @classmethod
+    def renders(cls, spec: EnvSpec) -> bool:
+        return not registry.specs[spec.name][0].startswith(WITHOUT_PICTURES)
+
+    @classmethod
     def describe(cls, spec: EnvSpec) -> Spaces:
         if spec.wrappers:
             raise SpecError("wrappers", 'only the backend "gymnasium" has wrappers')
+        if spec.workers:
+            raise SpecError("workers", THREADS, 'or choose the backend "gymnasium"')
         options = _options(spec.name)
         for key, value in spec.kwargs.items():
             if key not in options:

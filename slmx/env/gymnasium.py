@@ -71,6 +71,14 @@ class GymnasiumEnv(Env):
         finally:
             env.close()
 
+    @classmethod
+    def renders(cls, spec: EnvSpec) -> bool:
+        env = _make_one(spec, _registration(spec), None)
+        try:
+            return "rgb_array" in env.metadata.get("render_modes", ())
+        finally:
+            env.close()
+
     def close(self) -> None:
         self._vector.close()
 

@@ -19,6 +19,9 @@ RESERVED = {
 }
 
 
+THREADS = "envpool steps its copies in threads, which are meta.threads"
+
+
 class WrapperSpec(Model):
     """A gymnasium wrapper with the keyword arguments it is made with, beside its name."""
 
@@ -61,6 +64,7 @@ class EnvSpec(Model):
     atari: AtariSpec | None = Field(
         None, description="how an Atari game is seen and played; {}: as in DQN; null: as the backend does by itself"
     )
+    workers: Int = Field(0, ge=0, description="processes that step its copies, with backend gymnasium; 0: this one")
     wrappers: list[str | WrapperSpec] = Field(default_factory=list, description="gymnasium wrappers, innermost first")
     normalize_obs: bool = Field(False, description="observations to running mean 0, variance 1")
     normalize_reward: bool = Field(False, description="rewards by the deviation of the discounted return")
@@ -72,6 +76,8 @@ class EnvSpec(Model):
         found = {}
         if self.backend == "envpool" and self.wrappers:
             found["wrappers"] = 'only the backend "gymnasium" has wrappers'
+        if self.backend == "envpool" and self.workers:
+            found["workers"] = THREADS
         if self.backend == "envpool" and ":" in self.name:
             found["backend"] = 'a class of one\'s own ("module:Class") runs on the backend "gymnasium"'
         found |= {f"kwargs.{key}": f"not set here: {RESERVED[key]}" for key in self.kwargs if key in RESERVED}

@@ -81,6 +81,11 @@ class Optimizer(Membered):
         members = len(self.flat) if rows is None else len(rows)
         if loss.shape != (members,):
             raise ValueError(f"need one loss per member, shape ({members},); got {tuple(loss.shape)}")
+        device = self.flat.device.type
+        if torch.is_autocast_enabled(device):  # gradients flow in the precision that each number has, steps are exact
+            with torch.autocast(device, enabled=False):
+                self.step(loss, rows)
+            return
         # a port whose environment has ended has no part in the loss: the gradient of its own layers is 0
         gradients = torch.autograd.grad(loss.sum(), self.parameters, allow_unused=True, materialize_grads=True)
         with torch.no_grad():

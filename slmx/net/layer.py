@@ -109,7 +109,8 @@ def affine(x: Tensor, bias: Tensor, weight: Tensor, rows: Tensor | None) -> Tens
     """Every member's own affine map of its `x` `[M, N, n_in]`; `rows` as in Linear."""
     if rows is not None:
         bias, weight = bias[rows], weight[rows]
-    if weight.shape[-1] >= NARROW or x.shape[1] < MANY or weight.device.type != "cpu":
+    plain = weight.shape[-1] >= NARROW or x.shape[1] < MANY or weight.device.type != "cpu"
+    if plain or torch.is_autocast_enabled("cpu"):
         return torch.baddbmm(bias, x, weight)
     return _Narrow.apply(x, bias, weight) if torch.is_grad_enabled() else narrow(x, bias, weight)
 
@@ -268,8 +269,9 @@ class Network(nn.Module):
         return trunk.forward(encoder.forward(obs, rows), rows)
 
     def head(self, port: int, name: str, features: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The outputs of one head, `[M, N, n_out]`."""
-        return self._ways[port][2][name].forward(features, rows)
+        """The outputs of one head, `[M, N, n_out]`; of float32 in mixed precision, for losses are sums of many."""
+        outputs = self._ways[port][2][name].forward(features, rows)
+        return outputs.float() if outputs.dtype == torch.bfloat16 else outputs
 
     def forward(self, port: int, name: str, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """One head's outputs for observations `[M, N, ...]`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmx import checkpoint
+from slmx.camera import filming
 from slmx.errors import WriteError
 from slmx.lazy import loading
 from slmx.lock import join
@@ -22,6 +24,7 @@ from slmx.storage import Store
 from slmx.whole import whole
 
 if TYPE_CHECKING:
+    from slmx.camera import Camera
     from slmx.search.scheduler import Scheduler
 
 SLICE_SECONDS = 0.5  # of training between two signs of life
@@ -68,6 +71,8 @@ class Job:
         self._program: Any = None
         self._records: Records | None = None
         self._scheduler: Scheduler | None = None
+        self._filming = contextlib.ExitStack()
+        self._camera: Camera | None = None
         self._frames = 0  # of programs that are over
 
     def advance(self) -> list[Ended] | None:
@@ -102,12 +107,15 @@ class Job:
                 if self._told or time.perf_counter() >= until:
                     return None
             self._records.close(self._program, finished=True)
+            if self._camera:
+                self._camera.finish()
             self._keep([judge(self.run, trial) for trial, _ in self._trials])
         except WriteError:
             self._close()
             raise
         except Exception as error:
             self._break(error)
+        self._filming.close()
         self._frames = self.progress["frames"]
         self._rows = self._program = self._records = None
         return None if self._waiting else self._end()
@@ -144,6 +152,7 @@ class Job:
     def _close(self) -> None:
         """Close the environments: the training ends here."""
         self.over = True
+        self._filming.close()
         if self._rows is not None:
             self._rows.close()  # type: ignore[attr-defined]  # it is a generator
         self._rows = None
@@ -175,7 +184,10 @@ class Job:
         pauses = self._scheduler.pauses() if self._scheduler else ()
         with loading():  # torch and the environments
             self._program = program = Program(sessions, pauses=pauses)
-        record = lambda left: Records(self.run, sessions, left)
+        video = sessions[0].spec.meta.video
+        places = [self.run / f"trial_{trial}" for trial, _ in self._trials]
+        self._camera = self._filming.enter_context(filming(video if video and video.search else None, places))
+        record = lambda left: Records(self.run, sessions, left, self._camera)
         self._records = program.watcher = checkpoint.resume(self._place, program, record)
         self._records.open_ports(program)
         if self._scheduler:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmx.env import describe
+from slmx.env import describe, filmable
 from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors, counted
 from slmx.metric import RAW_COLUMNS, TRIAL_METRICS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from slmx.env.base import Spaces
     from slmx.space import Space
 
+NO_MEAN = "returns have no mean over several environments"
 PREPARATIONS = ("normalize_obs", "normalize_reward", "clip_obs", "clip_reward")
 """Keys of an environment that change what its agents see and learn from, and nothing else."""
 
@@ -57,7 +58,7 @@ def check_one(
 
 def problems(spec: Spec) -> list[SpecError]:
     """What is wrong with a spec whose keys are right: its search, its bodies, its environments, and how they fit."""
-    errors = [*search_space(spec)[1], *_search(spec), *_stages(spec)]
+    errors = [*search_space(spec)[1], *_search(spec), *_stages(spec), *_models(spec), *_video(spec), *_amp(spec)]
     space = None
     try:
         space = resolve(spec.body, len(spec.agent), len(spec.env))
@@ -109,9 +110,9 @@ def _search(spec: Spec) -> list[SpecError]:
 
 def _goals(spec: Spec) -> list[SpecError]:
     """Objectives that there could be no number of, and those that stand twice."""
-    errors, several = [], len({env.name for env in spec.env}) > 1
+    errors = []
     for path, goal in spec.meta.goals.items():
-        if several and goal.metric in RAW_COLUMNS + TRIAL_METRICS[:2]:
+        if _several(spec) and goal.metric in RAW_COLUMNS + TRIAL_METRICS[:2]:
             hint = 'choose one without a unit, like "max_strength_corrected"'
             errors.append(SpecError(f"{path}.metric", f"{goal.metric} has no mean over several environments", hint))
         if goal is not spec.meta.objective and goal.metric == spec.meta.objective.metric:
@@ -168,6 +169,68 @@ def _stages(spec: Spec) -> Iterator[SpecError]:
                 yield SpecError(here, "cannot change in mid-training", "only numbers of agents can")
             else:
                 yield from (SpecError(here, wrong.message, wrong.hint) for wrong in _changed(spec, path, value))
+
+
+def _models(spec: Spec) -> Iterator[SpecError]:
+    """Models that could not be kept as they are asked for, or would be but the one that is kept anyway."""
+    save, every, last = spec.meta.save, spec.meta.eval_frequency, max(env.max_frame for env in spec.env)
+    if isinstance(save, int) and save >= last:
+        yield SpecError("meta.save", f"keeps nothing but the model of the end: {save} is not less than {last} frames")
+    if save in ("best", "all"):
+        if every is None or every >= last:
+            wrong = "there is no evaluation before that of the end, whose model is kept anyway"
+            yield SpecError("meta.save", wrong, f"set meta.eval_frequency to less than {last}")
+        if _several(spec):
+            wrong = f"which model is best cannot be told: {NO_MEAN}"
+            yield SpecError("meta.save", wrong, "keep one every so many frames: give their number")
+
+
+def _video(spec: Spec) -> Iterator[SpecError]:
+    """Films that nobody would make, or could."""
+    video, last = spec.meta.video, max(env.max_frame for env in spec.env)
+    if video is None:
+        return
+    if not (video.frequency or video.best or video.end):
+        yield SpecError("meta.video", "films nothing", "set frequency, best or end, or video null for none")
+    if video.frequency and video.frequency >= last:
+        wrong = f"films nothing before the end: {video.frequency} is not less than {last} frames"
+        yield SpecError("meta.video.frequency", wrong, "leave it out, and set end")
+    if video.best and not spec.meta.eval_frequency:
+        wrong = "there is no evaluation before that of the end"
+        yield SpecError("meta.video.best", wrong, "set meta.eval_frequency, or end instead")
+    if video.best and _several(spec):
+        yield SpecError("meta.video.best", f"which model is best cannot be told: {NO_MEAN}", "set frequency")
+    for session in video.session:
+        if session < 0 or session >= spec.meta.max_session:
+            sessions = counted(spec.meta.max_session, "session")
+            yield SpecError("meta.video.session", f"there is no session {session}: a trial has {sessions}, from 0")
+    if video.search and not search_space(spec)[0].domains:
+        yield SpecError("meta.video.search", "does nothing: nothing is searched")
+    for e, env in enumerate(spec.env):
+        try:
+            describe(env)
+        except SpecError:
+            continue  # that is told with the environments
+        try:
+            filmable(env)
+        except SpecError as error:
+            yield SpecError("meta.video", f"env.{e}: {error}", "without films set video null")
+
+
+def _amp(spec: Spec) -> Iterator[SpecError]:
+    """Mixed precision where there is nothing to mix."""
+    if not spec.meta.amp:
+        return
+    if spec.meta.dtype != "float32":
+        wrong = f"mixes float32 with bfloat16, but meta.dtype is {spec.meta.dtype}"
+        yield SpecError("meta.amp", wrong, "leave one of them out")
+    if not any(REGISTRIES["algorithm"].find(agent.algorithm.name).learns for agent in spec.agent):
+        yield SpecError("meta.amp", "does nothing: nobody learns")
+
+
+def _several(spec: Spec) -> bool:
+    """Whether there are environments of several kinds."""
+    return len({env.name for env in spec.env}) > 1
 
 
 def _changed(spec: Spec, path: str, value: Any) -> list[SpecError]:

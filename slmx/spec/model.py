@@ -99,6 +99,16 @@ class StageSpec(Model):
     )
 
 
+class VideoSpec(Model):
+    """Films of greedy episodes, made beside a training, of which they change nothing."""
+
+    frequency: Int | None = Field(None, ge=1, description="frames between films; null: none on the way")
+    best: bool = Field(False, description="film each model whose evaluation is the best so far")
+    end: bool = Field(True, description="film the model of the end")
+    session: list[Int] = Field([0], min_length=1, description="the sessions of a trial that are filmed")
+    search: bool = Field(False, description="film the trials of a search too, beside each program")
+
+
 class MetaSpec(Model):
     """How often and where the spec is run, and what is recorded."""
 
@@ -111,6 +121,12 @@ class MetaSpec(Model):
     log_frequency: Int | None = Field(None, ge=1, description="frames per table row; by default max_frame / 100")
     eval_episode: Int = Field(20, ge=1, description="greedy episodes of an evaluation")
     eval_frequency: Int | None = Field(None, ge=1, description="frames between evaluations; by default only at the end")
+    save: Literal["last", "best", "all"] | Annotated[Int, Field(ge=1)] = Field(
+        "last",
+        description="which models of a session are kept: that of its end, always; best: of its best evaluation too; "
+        "a number: those at its multiples in frames, which are evaluated; all: best, and that of every evaluation",
+    )
+    video: VideoSpec | None = Field(None, description="which models are filmed, into the trial's video/; null: none")
     checkpoint_frequency: Int | None = Field(
         500_000, ge=1, description="frames between checkpoints: environments begin anew at each; null: none"
     )
@@ -119,6 +135,7 @@ class MetaSpec(Model):
     )
     device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="where to compute")
     dtype: Literal["float32", "float64"] = Field("float32", description="the precision of the learning")
+    amp: bool = Field(False, description="networks and losses in bfloat16 where that is safe; all else stays float32")
     threads: Int = Field(1, ge=1, description="torch threads of a program")
     search_spec: SerializeAsAny[NamedHyper] = Field(
         default_factory=lambda: REGISTRIES["search_spec"].find("random").Hyper(name="random"),

@@ -21,6 +21,7 @@ from slmx.spec.model import (
     Spec,
     StageSpec,
     ValidateSpec,
+    VideoSpec,
 )  # fmt: skip
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import ARGUMENTS, LISTS, SUFFIXES
@@ -63,6 +64,7 @@ def vocabulary() -> dict[str, list[Entry]]:
     models = {"agent": AgentSpec, "env": EnvSpec, "atari": AtariSpec, "wrapper": WrapperSpec, "body": BodySpec}
     models |= {"meta": MetaSpec, "stage": StageSpec, "schedule": Schedule}
     models |= {"objective": ObjectiveSpec, "validate": ValidateSpec, "resources": ResourceSpec}
+    models |= {"video": VideoSpec}
     sections |= {name: [_entry(name, model, None, model.__doc__)] for name, model in models.items()}
     parts = {KEY: BenchmarkSpec, f"{KEY}.env": EnvListsSpec, f"{KEY}.env.discrete": BenchmarkEnvSpec}
     sections[KEY] = [_entry(name, model, None, model.__doc__) for name, model in parts.items()]
