@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -38,6 +38,9 @@ class EnvSpec(Model):
     max_t: Int | None = Field(None, gt=0, description="steps until an episode is truncated; null: its own limit")
     kwargs: dict[str, Any] = Field(default_factory=dict, description="keyword arguments the environment is made with")
     wrappers: list[str | WrapperSpec] = Field(default_factory=list, description="gymnasium wrappers, innermost first")
+    visible: list[Annotated[Int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="which numbers of an observation agents see, by index; null: all"
+    )
     normalize_obs: bool = Field(False, description="observations to running mean 0, variance 1")
     normalize_reward: bool = Field(False, description="rewards by the deviation of the discounted return")
     clip_obs: float | None = Field(None, gt=0, description="observations to [-c, c], after normalisation")
