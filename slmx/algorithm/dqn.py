@@ -1,7 +1,9 @@
 """Deep Q-learning (Mnih et al., 2015, Nature 518), with the options that grew around it.
 
 Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the
-memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298.
+memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298. Recurrent:
+Hausknecht and Stone, 2015, arXiv:1507.06527, with the stored states, burn-in and rescaled values of R2D2 (Kapturowski et
+al., 2019, "Recurrent experience replay in distributed reinforcement learning").
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int, PerMember
 from slmx.member.optim import bind, flatten
+from slmx.net.sequence import States, Unroll
+from slmx.ops import flat
 
 if TYPE_CHECKING:
     from slmx.env.base import Step
@@ -26,7 +30,8 @@ if TYPE_CHECKING:
 class DQN(Algorithm):
     """Off-policy Q-learning from replay, bootstrapped with a slowly following target network."""
 
-    memories = ("Replay", "PrioritizedReplay")
+    memories = ("Replay", "PrioritizedReplay", "SequenceReplay", "PrioritizedSequenceReplay")
+    recurrent = memories[2:]
     actions = ("discrete",)
     net_keys = frozenset({"dueling"})
     copied = (*Algorithm.copied, "target", "target_flat", "recent")
@@ -39,6 +44,9 @@ class DQN(Algorithm):
         )
         num_step_returns: Int = Field(1, ge=1, description="rewards between an observation and its bootstrap")
         loss: Literal["huber", "squared"] = Field("huber", description="of the temporal-difference error")
+        value_rescale: bool = Field(
+            False, description="learn the values' roots, so that large ones do as well as small"
+        )
         update_type: Literal["replace", "polyak", "none"] = Field(
             "replace", description="how the target network follows"
         )
@@ -89,6 +97,10 @@ class DQN(Algorithm):
         return self.net(port, "q", obs).argmax(-1)
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
+        if self.carry is not None:
+            row = (obs, action, step.reward, step.next_obs, step.terminated, step.done)
+            self.memory[port].add(*row, self.carry.state[port])
+            return
         if self.hp.num_step_returns == 1:
             bootstrap = self.hp.gamma * ~step.terminated
             self.memory[port].add(obs, action, step.reward, step.next_obs, bootstrap)
@@ -129,6 +141,8 @@ class DQN(Algorithm):
 
     def loss(self, port: int) -> torch.Tensor:
         """The loss `[M]` of a batch of one port."""
+        if self.carry is not None:
+            return self.loss_of_sequences(port)
         batch = self.memory[port].sample()
         with torch.no_grad():
             next_q = self.target(port, "q", batch.next_obs)
@@ -136,10 +150,38 @@ class DQN(Algorithm):
                 next_value = ops.pick(next_q, self.net(port, "q", batch.next_obs).argmax(-1))
             else:
                 next_value = next_q.amax(-1)
+            if self.hp.value_rescale:
+                next_value = ops.rescale_back(next_value)
             target = batch.reward + batch.bootstrap * next_value
+            if self.hp.value_rescale:
+                target = ops.rescale(target)
         q = ops.pick(self.net(port, "q", batch.obs), batch.action)
         loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
         self.memory[port].learned(batch.index, q.detach() - target)
+        return (loss if batch.weight is None else batch.weight * loss).mean(1)
+
+    def loss_of_sequences(self, port: int) -> torch.Tensor:
+        """The loss `[M]` of a batch of sequences of one port, each network with the states that it comes to itself."""
+        batch, burn_in = self.memory[port].sample(), self.memory_hp.burn_in
+        whole = Unroll(batch.obs, batch.state, batch.done)
+        learned = (batch.action, batch.reward, batch.next_obs, batch.terminated, batch.done)
+        action, reward, next_obs, *ends = (field[:, burn_in:] for field in learned)
+        with torch.no_grad():
+            own, targets = (whole.skip(burn_in, network, port) for network in (self.net, self.target))
+        states = self.net.features(port, own)
+        q = ops.pick(self.net(port, "q", States(states)), flat(action)).view(reward.shape)
+        with torch.no_grad():
+            following = flat(next_obs).unsqueeze(1)
+            next_q = self.target(port, "q", Unroll(following, self.target.features(port, targets)))
+            chooser = self.net(port, "q", Unroll(following, states)) if self.hp.double else next_q
+            next_value = ops.pick(next_q, chooser.argmax(-1)).view(reward.shape)
+            if self.hp.value_rescale:
+                next_value = ops.rescale_back(next_value)
+            target = ops.n_step_return(reward, next_value, *ends, self.hp.gamma, self.hp.num_step_returns)
+            if self.hp.value_rescale:
+                target = ops.rescale(target)
+        loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target).mean(1)
+        self.memory[port].learned(batch.index, (q.detach() - target).transpose(1, 2))
         return (loss if batch.weight is None else batch.weight * loss).mean(1)
 
     def settings(self) -> dict[str, torch.Tensor]:

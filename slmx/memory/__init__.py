@@ -5,4 +5,6 @@ MEMORIES = {
     "Episodes": "slmx.memory.episodes:Episodes",
     "Replay": "slmx.memory.replay:Replay",
     "PrioritizedReplay": "slmx.memory.prioritized:PrioritizedReplay",
+    "SequenceReplay": "slmx.memory.sequence:SequenceReplay",
+    "PrioritizedSequenceReplay": "slmx.memory.sequence:PrioritizedSequenceReplay",
 }

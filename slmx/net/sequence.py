@@ -30,6 +30,15 @@ class Unroll:
         """The same with the first `size` numbers of the state, and with the others."""
         return replace(self, state=self.state[..., :size]), replace(self, state=self.state[..., size:])
 
+    def skip(self, steps: int, net: Any, port: int) -> Unroll:
+        """What is left after so many steps, from the states to which a network comes there."""
+        if not steps:
+            return self
+        done = self.done if self.done is not None else torch.zeros(self.obs.shape[:3], dtype=torch.bool)
+        features = net.features(port, Unroll(self.obs[:, :steps], self.state, done[:, :steps]))
+        state = features[:, -self.obs.shape[2] :].masked_fill(done[:, steps - 1].unsqueeze(-1), 0)
+        return Unroll(self.obs[:, steps:], state, done[:, steps:])
+
     def take(self, bodies: torch.Tensor) -> Unroll:
         """The sequences of each member's own `bodies` `[M, K]`."""
         shape, steps = (self.obs.shape[1], bodies.shape[1]), self.steps(bodies)
