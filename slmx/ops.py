@@ -132,7 +132,7 @@ def huber(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def rescale(x: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
-    """h(x) = sign(x) (sqrt(|x| + 1) - 1) + eps x, the smaller scale of values (Pohlen et al., 2018, arXiv:1805.11593)."""
+    """h(x) = sign(x) (sqrt(|x| + 1) - 1) + eps x: about the root of a value (Pohlen et al., 2018, arXiv:1805.11593)."""
     return x.sign() * ((x.abs() + 1).sqrt() - 1) + eps * x
 
 

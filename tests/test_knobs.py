@@ -75,7 +75,10 @@ BASES: dict[str, Keys] = {
     "Episodes": {"episodes": 2},
     "Replay": {"max_size": 24, "batch_size": 8},
     "PrioritizedReplay": {"max_size": 24, "batch_size": 8},
+    "SequenceReplay": {"max_size": 12, "batch_size": 2, "sequence_length": 4, "burn_in": 2},
+    "PrioritizedSequenceReplay": {"max_size": 12, "batch_size": 2, "sequence_length": 4, "burn_in": 2},
     "MLP": {"hid_layers": [8], "clip_grad_val": 0.1},
+    "RNN": {"hid_layers": [8], "rnn_hidden_size": 4, "clip_grad_val": 0.1},
 }
 OPTIMIZER: Keys = {"name": "Adam", "lr": 0.01}
 ENV: Keys = {"name": "CartPole-v1", "max_frame": 240, "max_t": 10}
@@ -85,15 +88,21 @@ FEW = 4  # options of a key that makes modes, each tested with all the other key
 # ---- specs to change ----
 
 
-def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMIZER) -> Keys:
-    """An agent with the values of BASES."""
+def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMIZER, net: str | None = None) -> Keys:
+    """An agent with the values of BASES; its network is a perceptron where its memory is for any."""
     kind = REGISTRIES["algorithm"].find(algorithm)
     agent: Keys = {"name": "agent", "algorithm": {"name": algorithm, **BASES.get(algorithm, {})}}
     if kind.learns:
         name = memory or kind.memories[0]
         agent["memory"] = {"name": name, **BASES.get(name, {})}
-        agent["net"] = {"type": "MLP", **BASES["MLP"], "optim_spec": dict(optimizer)}
+        net = net or ("RNN" if needs_recurrence(name) else "MLP")
+        agent["net"] = {"type": net, **BASES[net], "optim_spec": dict(optimizer)}
     return agent
+
+
+def needs_recurrence(memory: str) -> bool:
+    """Whether a memory is for recurrent networks alone."""
+    return getattr(REGISTRIES["memory"].find(memory), "sequences", False)
 
 
 def spec_of(agent: Keys, env: Keys = ENV, meta: Keys | None = None, **rest: Any) -> Keys:
@@ -169,8 +178,8 @@ def others(annotation: Any, value: Any) -> list[Any]:
             found.append(0.5 * number if number else 0.5)
         elif arm is Schedule:
             found.append(decay(number))
-        elif get_origin(arm) is list and value:
-            found.append([*value, value[-1]])
+        elif get_origin(arm) is list:
+            found.append([*value, value[-1]] if value else [0])
     return found
 
 
@@ -205,6 +214,11 @@ def modes() -> dict[str, Keys]:
                 if not knob.path.startswith("agent.0.net") and is_mode(knob.model, knob.field):
                     for value in others(knob.annotation, knob.value):
                         found[f"{label}-{knob.field}={value}"] = settled(changed(raw, knob.path, value))
+        for memory in REGISTRIES["algorithm"].find(name).recurrent:
+            if not needs_recurrence(memory):
+                agent = agent_of(name, memory, net="RNN")
+                agent["algorithm"] |= {"minibatch_size": 16} if name == "PPO" else {}
+                found[f"{name}-{memory}-RNN"] = settled(spec_of(agent, body={"num": 4}))
     return found
 
 
@@ -279,7 +293,7 @@ def test_every_component_is_in_some_mode() -> None:
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "Random"])
 def test_every_key_of_an_agent_changes_what_it_learns_or_is_refused(mode: str) -> None:
     algorithm, memory, *changes = mode.split("-")
-    check_agent(MODES[mode], whole=not changes and memory == _memories(algorithm)[0])
+    check_agent(MODES[mode], whole=changes in ([], ["RNN"]) and memory == _memories(algorithm)[0])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

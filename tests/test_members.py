@@ -38,6 +38,9 @@ DECAYING: Keys = {
     }
 }  # fmt: skip
 EPISODES: Keys = {"name": "Episodes", "episodes": 2}
+GRU: Keys = {"type": "RNN", "rnn_hidden_size": 16}
+LSTM: Keys = GRU | {"cell_type": "LSTM", "rnn_num_layers": 2, "prev_action_reward": True, "shared": True}
+SEQUENCES: Keys = {"name": "SequenceReplay", "max_size": 12, "batch_size": 4, "sequence_length": 3, "burn_in": 2}
 # how each algorithm is run: algorithm, memory, changes to the network, frames of a member for at least 50 updates
 WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "Random": ({"name": "Random"}, {}, {}, 200),
@@ -59,6 +62,21 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_type": "polyak",
          "num_step_returns": 3, "action_policy": "boltzmann", "explore_var": 1.0},
         {"name": "PrioritizedReplay", "max_size": 60, "batch_size": 8}, {"dueling": True}, 220,
+    ),
+    "REINFORCE-recurrent": ({"name": "REINFORCE"}, EPISODES, GRU, 800),
+    "A2C-recurrent": ({"name": "A2C", "time_horizon": 4}, {"name": "Rollout"}, LSTM, 416),
+    "PPO-recurrent": (  # products with a single sequence round by where it lies in memory: minibatches are of two
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 16, "training_epoch": 4}, {"name": "Rollout"}, GRU, 224,
+    ),
+    "DQN-recurrent": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20,
+         "value_rescale": True},
+        SEQUENCES, GRU | {"dueling": True}, 220,
+    ),
+    "DQN-recurrent-prioritized": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_type": "polyak", "double": True,
+         "num_step_returns": 2},
+        SEQUENCES | {"name": "PrioritizedSequenceReplay"}, GRU | {"cell_type": "LSTM", "prev_action_reward": True}, 220,
     ),
 }  # fmt: skip
 

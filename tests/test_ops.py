@@ -243,3 +243,11 @@ def test_gaussian_equals_torch() -> None:
     assert torch.equal(own.mode(), mean)
     noise = torch.randn(3, 50, 4, generator=generator)
     torch.testing.assert_close(own.sample(noise), mean + log_std.exp() * noise)
+
+
+def test_rescaled_values() -> None:
+    x = torch.tensor([1000.0, -100.0, 0.0, 1e-3, -3.0], dtype=torch.float64)
+    expected = torch.tensor([31.638584, -9.149876, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(ops.rescale(x)[:3], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ops.rescale_back(ops.rescale(x)), x)
+    torch.testing.assert_close(ops.rescale_back(ops.rescale(x.float())), x.float(), rtol=1e-3, atol=1e-3)

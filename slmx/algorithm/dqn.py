@@ -2,8 +2,8 @@
 
 Double Q-learning: van Hasselt et al., 2015, arXiv:1509.06461. Dueling: the network's key. Prioritised replay: the
 memory's name. n-step returns: Sutton and Barto, section 7.1, as in Hessel et al., 2017, arXiv:1710.02298. Recurrent:
-Hausknecht and Stone, 2015, arXiv:1507.06527, with the stored states, burn-in and rescaled values of R2D2 (Kapturowski et
-al., 2019, "Recurrent experience replay in distributed reinforcement learning").
+Hausknecht and Stone, 2015, arXiv:1507.06527, with stored states, burn-in and rescaled values as in R2D2: Kapturowski et
+al., 2019, "Recurrent experience replay in distributed reinforcement learning".
 """
 
 from __future__ import annotations

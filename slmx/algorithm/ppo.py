@@ -9,6 +9,7 @@ from pydantic import Field
 
 from slmx import ops
 from slmx.algorithm.policy import PolicyAlgorithm
+from slmx.errors import counted
 from slmx.lazy import torch
 from slmx.member.hyper import Int, NamedHyper, PerMember, Scheduled
 from slmx.memory.batch import Batch
@@ -59,10 +60,12 @@ class PPO(PolicyAlgorithm):
         if size % horizon:
             wrong = f"{size} is no multiple of time_horizon {horizon}: a recurrent network learns from whole sequences"
             return {"minibatch_size": wrong}
-        if (minibatches := horizon * sum(bodies) // size) > min(bodies):
-            return {
-                "minibatch_size": f"{size} makes {minibatches} minibatches, for {min(bodies)} sequences of a body each"
-            }
+        minibatches, fewest = horizon * sum(bodies) // size, counted(min(bodies), "sequence")
+        if minibatches > min(bodies):
+            wrong = (
+                f"{size} makes {minibatches} minibatches, each with sequences of every environment: one has {fewest}"
+            )
+            return {"minibatch_size": wrong}
         return {}
 
     def build(self) -> None:

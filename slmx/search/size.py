@@ -19,6 +19,7 @@ REMEMBERED = 2**30  # bytes that the replay memories of a program may take
 LARGEST = 256
 ASKED_AT_ONCE = 8  # a searcher that learns is told this many times before its settings are used up
 UNKNOWN = 10_000  # weights of a network that does not say its hid_layers
+GATES = 4  # maps of a recurrent layer, at most
 
 
 def settings_a_program(spec: Spec, settings: int, workers: int, learns: bool) -> int:
@@ -49,12 +50,15 @@ def member_weights(spec: Spec) -> int:
     """About how many weights one member's networks have: an actor's and a critic's for each port."""
     total = 0
     for agent, inputs, outputs in _ports(spec):
-        hidden = getattr(spec.agent[agent].net, "hid_layers", None)
+        net = spec.agent[agent].net
+        hidden = getattr(net, "hid_layers", None)
         if hidden is None:
-            total += UNKNOWN if spec.agent[agent].net else 0
+            total += UNKNOWN if net else 0
             continue
         sizes = [inputs, *hidden, outputs]
         total += 2 * sum(one * other for one, other in itertools.pairwise(sizes))
+        cells = [hidden[-1], *[getattr(net, "rnn_hidden_size", 0)] * getattr(net, "rnn_num_layers", 0)]
+        total += 2 * GATES * sum((one + other) * other for one, other in itertools.pairwise(cells))
     return total
 
 
@@ -62,7 +66,9 @@ def member_bytes(spec: Spec) -> int:
     """About how many bytes one member's replay memories take: two observations, an action, reward and end a row."""
     total = 0
     for agent, inputs, outputs in _ports(spec):
-        total += getattr(spec.agent[agent].memory, "max_size", 0) * (2 * inputs + outputs + 2) * 4
+        memory = spec.agent[agent].memory
+        steps = getattr(memory, "sequence_length", 1) + getattr(memory, "burn_in", 0)
+        total += getattr(memory, "max_size", 0) * steps * (2 * inputs + outputs + 2) * 4
     return total
 
 

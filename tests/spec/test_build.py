@@ -42,7 +42,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({f"{N}.clip_grad_val": "x"}, [f'{N}.clip_grad_val: must be a number or null, not "x"']),
     ({f"{N}.dueling": True}, [f"{N}.dueling: does nothing: PPO does not use it"]),
     ({N: {"type": "MLP"}}, [f"{N}.optim_spec: missing key; it takes a mapping"]),
-    ({f"{N}.type": "MPL"}, [f'{N}.type: unknown net "MPL"; did you mean "MLP"? known: MLP, or module:Class']),
+    ({f"{N}.type": "MPL"}, [f'{N}.type: unknown net "MPL"; did you mean "MLP"? known: MLP, RNN, or module:Class']),
     (
         {f"{A}.name": "PPPO"},
         [
