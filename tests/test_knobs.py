@@ -213,12 +213,16 @@ def modes() -> dict[str, Keys]:
             for knob in knobs(built(raw)):
                 if not knob.path.startswith("agent.0.net") and is_mode(knob.model, knob.field):
                     for value in others(knob.annotation, knob.value):
-                        found[f"{label}-{knob.field}={value}"] = settled(changed(raw, knob.path, value))
+                        other = changed(raw, knob.path, value)
+                        if knob.field == "value_rescale":  # so that errors come above Huber's threshold
+                            other = changed(other, "agent.0.net.optim_spec.lr", 0.3)
+                        found[f"{label}-{knob.field}={value}"] = settled(other)
         for memory in REGISTRIES["algorithm"].find(name).recurrent:
             if not needs_recurrence(memory):
-                agent = agent_of(name, memory, net="RNN")
-                agent["algorithm"] |= {"minibatch_size": 16} if name == "PPO" else {}
-                found[f"{name}-{memory}-RNN"] = settled(spec_of(agent, body={"num": 4}))
+                agent, body = agent_of(name, memory, net="RNN"), {"num": 2}
+                if name == "PPO":  # so that minibatches can be of one, two or four sequences
+                    agent["algorithm"]["minibatch_size"], body = 16, {"num": 4}
+                found[f"{name}-{memory}-RNN"] = settled(spec_of(agent, body=body))
     return found
 
 
