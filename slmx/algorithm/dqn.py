@@ -165,7 +165,7 @@ class DQN(Algorithm):
         batch, burn_in = self.memory[port].sample(), self.memory_hp.burn_in
         whole = Unroll(batch.obs, batch.state, batch.done)
         learned = (batch.action, batch.reward, batch.next_obs, batch.terminated, batch.done)
-        action, reward, next_obs, *ends = (field[:, burn_in:] for field in learned)
+        action, reward, next_obs, terminated, done = (field[:, burn_in:] for field in learned)
         with torch.no_grad():
             own, targets = (whole.skip(burn_in, network, port) for network in (self.net, self.target))
         states = self.net.features(port, own)
@@ -177,7 +177,8 @@ class DQN(Algorithm):
             next_value = ops.pick(next_q, chooser.argmax(-1)).view(reward.shape)
             if self.hp.value_rescale:
                 next_value = ops.rescale_back(next_value)
-            target = ops.n_step_return(reward, next_value, *ends, self.hp.gamma, self.hp.num_step_returns)
+            n = self.hp.num_step_returns
+            target = ops.n_step_return(reward, next_value, terminated, done, self.hp.gamma, n)
             if self.hp.value_rescale:
                 target = ops.rescale(target)
         loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target).mean(1)

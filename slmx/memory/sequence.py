@@ -73,7 +73,7 @@ class SequenceReplay(Replay):
         return Sequences(*steps, state=state, index=index, weight=self._weigh(index))
 
 
-class PrioritizedSequenceReplay(SequenceReplay, PrioritizedReplay):
+class PrioritizedSequenceReplay(SequenceReplay, PrioritizedReplay):  # type: ignore[misc]
     """Proportional prioritised replay of sequences, by the largest and the mean error in each, as in R2D2."""
 
     copied = (*SequenceReplay.copied, "tree", "highest")
