@@ -14,7 +14,6 @@ from torch import Tensor
 
 from slmx import ops
 from slmx.memory.batch import Batch
-from slmx.memory.rollout import Rollout
 from slmx.net.sequence import States, Unroll
 from slmx.session import Program, Session
 from slmx.spec.build import attempt
@@ -175,10 +174,6 @@ def test_nobody_else_carries_anything() -> None:
     ):
         agent = half(algorithm, memory, MLP if memory else {}, normalize_reward=False).agents[0]
         assert agent.carry is None and agent.greedy_carry is None
-
-
-def test_a_rollout_without_states_has_none() -> None:
-    assert Rollout(4, 2).states == [None, None]
 
 
 SEQUENTIAL = "a recurrent network learns from whole sequences"

@@ -34,10 +34,11 @@ class Unroll:
         """What is left after so many steps, from the states to which a network comes there."""
         if not steps:
             return self
-        done = self.done if self.done is not None else torch.zeros(self.obs.shape[:3], dtype=torch.bool)
-        features = net.features(port, Unroll(self.obs[:, :steps], self.state, done[:, :steps]))
-        state = features[:, -self.obs.shape[2] :].masked_fill(done[:, steps - 1].unsqueeze(-1), 0)
-        return Unroll(self.obs[:, steps:], state, done[:, steps:])
+        first = None if self.done is None else self.done[:, :steps]
+        state = net.features(port, Unroll(self.obs[:, :steps], self.state, first))[:, -self.obs.shape[2] :]
+        if first is None or self.done is None:
+            return Unroll(self.obs[:, steps:], state)
+        return Unroll(self.obs[:, steps:], state.masked_fill(first[:, -1].unsqueeze(-1), 0), self.done[:, steps:])
 
     def take(self, bodies: torch.Tensor) -> Unroll:
         """The sequences of each member's own `bodies` `[M, K]`."""
