@@ -176,6 +176,17 @@ def kl_divergence(target: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.kl_div(logits.log_softmax(-1), target, reduction="none").sum(-1)
 
 
+def rescale(x: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
+    """h(x) = sign(x) (sqrt(|x| + 1) - 1) + eps x: about the root of a value (Pohlen et al., 2018, arXiv:1805.11593)."""
+    return x.sign() * ((x.abs() + 1).sqrt() - 1) + eps * x
+
+
+def rescale_back(x: torch.Tensor, eps: float = 1e-3) -> torch.Tensor:
+    """The inverse of `rescale`."""
+    root = (1 + 4 * eps * (x.abs() + 1 + eps)).sqrt()
+    return x.sign() * (((root - 1) / (2 * eps)).square() - 1)
+
+
 def flat(x: torch.Tensor) -> torch.Tensor:
     """`[M, T, B, ...]` to `[M, T * B, ...]`."""
     return x.flatten(1, 2)

@@ -272,6 +272,7 @@ class Program:
             actions = [agent.act(own, greedy=True) for agent, own in zip(self.agents, obs, strict=True)]
             step = env.step(layout.scatter(self._env_actions(actions))[e])
             emitted = step.obs
+            self._recall(layout, e, actions, step)
             for row, episode in tracker.add_rows(step, tick):
                 first.setdefault((episode.member, row), episode)
             if len(first) == self.members * env.rows:
@@ -430,6 +431,15 @@ class Program:
             [None if x is None else normalizer.observe(x) for normalizer, x in zip(normalizers, own, strict=True)]
             for normalizers, own in zip(self.normalizers, layout.gather(values), strict=True)
         ]
+
+    def _recall(self, layout: Layout, e: int, actions: list[list[torch.Tensor | None]], step: Step) -> None:
+        """Tell recurrent agents of one environment's step in an evaluation, rewards as they know them."""
+        for a, agent in enumerate(self.agents):
+            for port, place in enumerate(self.layout.places[a]):
+                action = actions[a][port]
+                if agent.greedy_carry is not None and action is not None:
+                    reward, done = (self._tensor(layout.take(a, place.env, x)) for x in (step.reward, step.done))
+                    agent.recall(port, action, self.normalizers[a][port].scale(reward), done)
 
     def _env_actions(self, actions: list[list[torch.Tensor | None]]) -> list[list[np.ndarray | None]]:
         return [

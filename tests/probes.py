@@ -145,6 +145,30 @@ class Turn(Ending):
         return now, 1.0 if right else -1.0, terminated, truncated, rest
 
 
+class Recall(Probe):
+    """The first observation is -1 or 1, then 0 for `delay` steps; the action of the last is worth 1 where it fits.
+
+    Otherwise it is worth -1. Who does not remember the first observation can do no better than 0 on average.
+    The second number observed tells that the last step has come.
+    """
+
+    size = 2
+
+    def __init__(self, delay: int = 3) -> None:
+        super().__init__()
+        self.delay, self.time, self.right = delay, 0, 0
+
+    def first(self) -> np.ndarray:
+        self.time, self.right = 0, int(self.np_random.integers(2))
+        return np.array([2 * self.right - 1, 0], np.float32)
+
+    def step(self, action: int) -> Stepped:
+        end = self.time == self.delay
+        self.time += 1
+        self.now = np.array([0, self.time == self.delay], np.float32)
+        return self.now, float(2 * (action == self.right) - 1) if end else 0.0, end, False, {}
+
+
 class Counter(Probe):
     """Observes its own number and the time since the beginning of the episode; the reward tells both and the action.
 

@@ -95,6 +95,9 @@ BASES: dict[str, Keys] = {
         "hid_layers_activation": "tanh",
         "clip_grad_val": 0.1,
     },
+    "SequenceReplay": {"max_size": 12, "batch_size": 2, "sequence_length": 4, "burn_in": 2},
+    "PrioritizedSequenceReplay": {"max_size": 12, "batch_size": 2, "sequence_length": 4, "burn_in": 2},
+    "RNN": {"hid_layers": [8], "rnn_hidden_size": 4, "clip_grad_val": 0.1},
 }
 SEEN = "tests.probes:Catch"  # the environment of networks that take images
 # who learns from images: two that use each key of a network between them, and what takes images alone
@@ -108,13 +111,14 @@ FEW = 4  # options of a key that makes modes, each tested with all the other key
 # ---- specs to change ----
 
 
-def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMIZER, net: str = "MLP") -> Keys:
-    """An agent with the values of BASES."""
+def agent_of(algorithm: str, memory: str | None = None, optimizer: Keys = OPTIMIZER, net: str | None = None) -> Keys:
+    """An agent with the values of BASES; its network is a perceptron where its memory is for any."""
     kind = REGISTRIES["algorithm"].find(algorithm)
     agent: Keys = {"name": "agent", "algorithm": {"name": algorithm, **BASES.get(algorithm, {})}}
     if kind.learns:
         name = memory or kind.memories[0]
         agent["memory"] = {"name": name, **BASES.get(name, {})}
+        net = net or ("RNN" if needs_recurrence(name) else "MLP")
         agent["net"] = {"type": net, **BASES[net], "optim_spec": dict(optimizer)}
     return agent
 
@@ -123,6 +127,11 @@ def is_fit(agent: Keys, kind: str) -> bool:
     """Whether an agent can take actions of a kind as its keys are."""
     found = REGISTRIES["algorithm"].find(agent["algorithm"]["name"])
     return kind in found.actions and not found.unfit(found.Hyper(**agent["algorithm"]), kind)
+
+
+def needs_recurrence(memory: str) -> bool:
+    """Whether a memory is for recurrent networks alone."""
+    return getattr(REGISTRIES["memory"].find(memory), "sequences", False)
 
 
 def spec_of(agent: Keys, env: Keys | None = None, meta: Keys | None = None, **rest: Any) -> Keys:
@@ -199,8 +208,8 @@ def others(annotation: Any, value: Any) -> list[Any]:
             found.append(0.5 * number if number else 0.5)
         elif arm is Schedule:
             found.append(decay(number))
-        elif get_origin(arm) is list and value:
-            found.append([*value, value[-1]])
+        elif get_origin(arm) is list:
+            found.append([*value, value[-1]] if value else [0])
     return found
 
 
@@ -236,8 +245,16 @@ def modes() -> dict[str, Keys]:
             for knob in knobs(built(raw)):
                 if not knob.path.startswith("agent.0.net") and is_mode(knob.model, knob.field):
                     for value in others(knob.annotation, knob.value):
-                        other = settled(changed(raw, knob.path, value))
-                        found[f"{label}-{knob.field}={value}"] = settled(spec_of(other["agent"][0]))
+                        other = changed(raw, knob.path, value)
+                        if knob.field == "value_rescale":  # so that errors come above Huber's threshold
+                            other = changed(other, "agent.0.net.optim_spec.lr", 0.3)
+                        found[f"{label}-{knob.field}={value}"] = settled(spec_of(settled(other)["agent"][0]))
+        for memory in REGISTRIES["algorithm"].find(name).recurrent:
+            if not needs_recurrence(memory):
+                agent, body = agent_of(name, memory, net="RNN"), {"num": 2}
+                if name == "PPO":  # so that minibatches can be of one, two or four sequences
+                    agent["algorithm"]["minibatch_size"], body = 16, {"num": 4}
+                found[f"{name}-{memory}-RNN"] = settled(spec_of(agent, body=body))
     for name, memory in SEEING:
         agent = agent_of(name, memory, net="ConvNet")
         found[f"{name}-{memory}-ConvNet"] = settled(spec_of(agent, ENV | {"name": SEEN}))
@@ -315,7 +332,7 @@ def test_every_component_is_in_some_mode() -> None:
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "Random"])
 def test_every_key_of_an_agent_changes_what_it_learns_or_is_refused(mode: str) -> None:
     algorithm, memory, *changes = mode.split("-")
-    check_agent(MODES[mode], whole=changes in ([], ["ConvNet"]) and memory == _memories(algorithm)[0])
+    check_agent(MODES[mode], whole=changes in ([], ["ConvNet"], ["RNN"]) and memory == _memories(algorithm)[0])
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

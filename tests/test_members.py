@@ -2,7 +2,8 @@
 
 Comparisons are bit for bit in float32, with layers of sizes whose matrix products round alike for one member and many.
 Where other sessions decide about the shape of a batch (whole episodes, padded to the longest) rounding may differ:
-those cases are in float64, and sessions in different company compared to 1e-5.
+those cases are in float64, and sessions in different company compared to 1e-5. So is that of minibatches of a single
+sequence, with products of a matrix and a vector, which a BLAS rounds by how a member's weights are aligned.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ REPLAY: Keys = {"name": "Replay", "max_size": 60, "batch_size": 8}
 PRIORITIZED: Keys = REPLAY | {"name": "PrioritizedReplay"}
 SOON: Keys = {"training_start_step": 16, "training_frequency": 4}
 IMAGES: Keys = {"type": "ConvNet", "conv_layers": [[8, 3, 2]]}
+GRU: Keys = {"type": "RNN", "rnn_hidden_size": 16}
+LSTM: Keys = GRU | {"cell_type": "LSTM", "rnn_num_layers": 2, "prev_action_reward": True, "shared": True}
+SEQUENCES: Keys = {"name": "SequenceReplay", "max_size": 12, "batch_size": 4, "sequence_length": 3, "burn_in": 2}
 # how each algorithm is run: algorithm, memory, changes to the network, frames of a member for at least 50 updates
 WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "Random": ({"name": "Random"}, {}, {}, 200),
@@ -101,6 +105,22 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "DQN-images-prioritized": (
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20},
         {"name": "PrioritizedFrameReplay", "max_size": 60, "batch_size": 8}, IMAGES, 220,
+    ),
+    "REINFORCE-recurrent": ({"name": "REINFORCE"}, EPISODES, GRU, 800),
+    "A2C-recurrent": ({"name": "A2C", "time_horizon": 4}, {"name": "Rollout"}, LSTM, 416),
+    "PPO-recurrent": (
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2, "clip_vloss": True},
+        {"name": "Rollout"}, GRU, 224,
+    ),
+    "DQN-recurrent": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20,
+         "value_rescale": True},
+        SEQUENCES, GRU | {"dueling": True}, 220,
+    ),
+    "DQN-recurrent-prioritized": (
+        {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_type": "polyak", "double": True,
+         "num_step_returns": 2},
+        SEQUENCES | {"name": "PrioritizedSequenceReplay"}, GRU | {"cell_type": "LSTM", "prev_action_reward": True}, 220,
     ),
 }  # fmt: skip
 
@@ -200,15 +220,15 @@ def differences(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> lis
 
 def departures(way: str, one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> list[str]:
     """Likewise, of two sessions of a case in different company."""
-    if not shares_shapes(way):
+    if not rounds_differently(way):
         return differences(one, other)
     assert one.keys() == other.keys()
     return [k for k in one if one[k].shape != other[k].shape or not np.allclose(one[k], other[k], 1e-5, equal_nan=True)]
 
 
-def shares_shapes(way: str) -> bool:
-    """Whether other sessions decide about the shape of a batch."""
-    return WAYS[way][1].get("name") == "Episodes"
+def rounds_differently(way: str) -> bool:
+    """Whether other sessions decide about the shape of a batch, or products round by where in memory a member lies."""
+    return WAYS[way][1].get("name") == "Episodes" or way == "PPO-recurrent"
 
 
 def sees_images(way: str) -> bool:
@@ -219,7 +239,7 @@ def sees_images(way: str) -> bool:
 def spec_of(way: str, kind: str, seed: int = 0, shorter: int = 1, **kwargs: Any) -> Spec:
     """The spec of a case; a part `1 / shorter` of its training."""
     algorithm, memory, net, frames = WAYS[way]
-    dtype = "float64" if shares_shapes(way) else "float32"
+    dtype = "float64" if rounds_differently(way) else "float32"
     max_frame, continuous = frames // shorter, kind == "continuous"
     env = {
         "name": "tests.probes:Drift", "max_frame": max_frame,

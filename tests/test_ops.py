@@ -359,3 +359,11 @@ def test_relaxed_one_hot_draws_in_proportion_and_has_the_gradient_of_a_softmax()
     found, expected = (torch.autograd.grad(y[..., 0].sum(), x)[0] for y in (hard, soft))
     torch.testing.assert_close(found, expected)
     assert relaxed_one_hot(torch.zeros(1, 1, 2), torch.tensor([[[0.0, 0.5]]]), torch.ones(1, 1, 1)).isfinite().all()
+
+
+def test_rescaled_values() -> None:
+    x = torch.tensor([1000.0, -100.0, 0.0, 1e-3, -3.0], dtype=torch.float64)
+    expected = torch.tensor([31.638584, -9.149876, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(ops.rescale(x)[:3], expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(ops.rescale_back(ops.rescale(x)), x)
+    torch.testing.assert_close(ops.rescale_back(ops.rescale(x.float())), x.float(), rtol=1e-3, atol=1e-3)

@@ -20,6 +20,7 @@ class A2C(ImitatingAlgorithm):
     """One gradient step on each rollout, or on each batch of whole episodes."""
 
     memories = ("Rollout", "Episodes")
+    recurrent = memories
 
     class Hyper(ImitatingHyper):
         """Advantage actor-critic with generalised advantages or n-step returns."""
@@ -76,10 +77,9 @@ class A2C(ImitatingAlgorithm):
         hp, shape = self.hp, batch.reward.shape
         own = slice(None) if rows is None else rows
         gamma, mask = hp.gamma[own], None if batch.mask is None else flat(batch.mask)
-        policy, value = self.net.both(batch.port, flat(batch.obs), rows)
-        old_value = value.detach()
+        policy, value, next_value = self.predict(batch, rows)
+        old_value, next_value = value.detach(), next_value.view(shape)
         with torch.no_grad():
-            next_value = self.net.value(batch.port, flat(batch.next_obs), rows).view(shape)
             ends = batch.terminated, batch.done
             if hp.lam is None:
                 n = hp.num_step_returns or shape[1]

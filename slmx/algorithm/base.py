@@ -12,6 +12,7 @@ from slmx.member.axis import How, Membered, chosen
 from slmx.member.hyper import Hyper, NamedHyper, Stacked
 from slmx.member.streams import Streams
 from slmx.net.port import Port
+from slmx.net.sequence import Carry
 
 if TYPE_CHECKING:
     from slmx.env.base import Step
@@ -50,12 +51,14 @@ class Algorithm(Membered):
     `networks()`, what `optimize` makes, `memory`, and whatever a subclass adds to `copied`.
     """
 
-    copied: ClassVar[tuple[str, ...]] = ("optimizers", "memory")
+    copied: ClassVar[tuple[str, ...]] = ("optimizers", "memory", "carry", "greedy_carry")
     own: ClassVar[tuple[str, ...]] = ("exploring", "learning", "_sums", "_counts")
+    net: Any = None
     memory: Any = None
 
     Hyper: ClassVar[type[NamedHyper]]
     memories: ClassVar[tuple[str, ...]] = ()  # memories it can use, by name; its default first
+    recurrent: ClassVar[tuple[str, ...]] = ()  # those of them with which it can have a recurrent network as its `net`
     actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
     net_keys: ClassVar[frozenset[str]] = (
         frozenset()
@@ -90,6 +93,11 @@ class Algorithm(Membered):
         """Keys whose values do not fit an agent with so many bodies in each of its environments, and why."""
         return {}
 
+    @classmethod
+    def misfits_of_sequences(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
+        """Likewise, of those that fit but where the network is recurrent."""
+        return {}
+
     def __init__(self, setting: Setting):
         self.setting, self.ports, self.members = setting, list(setting.ports), setting.members
         like = {"dtype": setting.dtype, "device": setting.device}
@@ -104,7 +112,14 @@ class Algorithm(Membered):
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, torch.Tensor] = {}  # of how many numbers the sums are: of each member,
         self._alike: dict[str, int] = {}  # and of all
+        told = getattr(self.net_hp, "prev_action_reward", False)
+        if told:
+            self.ports = [port.told() for port in self.ports]
         self.build()
+        size = getattr(self.net, "state_size", 0)  # above 0 where the network is recurrent
+        # what it carries from step to step while it learns; and in evaluations, which come in between
+        self.carry = Carry(size, self.ports, told, setting.dtype) if size else None
+        self.greedy_carry = Carry(size, self.ports, told, setting.dtype) if size else None
 
     def build(self) -> None:
         """Make networks, optimiser and memory."""
@@ -114,18 +129,29 @@ class Algorithm(Membered):
         """An action for each observation `[M, B, ...]` of each port; the best known one where `greedy`."""
         with torch.no_grad(), self.precision():
             choose = self.exploit if greedy else self.explore
-            return [None if x is None else choose(port, x) for port, x in enumerate(obs)]
+            carry = self.greedy_carry if greedy else self.carry
+            seen: Sequence[Any] = obs
+            if carry is not None:
+                seen = [None if x is None else carry.think(self.net, port, x) for port, x in enumerate(obs)]
+            return [None if x is None else choose(port, x) for port, x in enumerate(seen)]
 
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        """Actions while learning."""
+        """Actions while learning. `obs` `[M, B, ...]`; of a recurrent network the States that it came to."""
         raise NotImplementedError
 
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        """Actions without exploration."""
+        """Actions without exploration; `obs` likewise."""
         raise NotImplementedError
 
     def begin_evaluation(self) -> None:
         """Told before greedy episodes begin. Who draws numbers even then must start anew here, with own streams."""
+        if self.greedy_carry is not None:
+            self.greedy_carry.begin()
+
+    def recall(self, port: int, action: torch.Tensor, reward: torch.Tensor, done: torch.Tensor) -> None:
+        """Told what greedy actions led to, where the network is recurrent; nothing is learned."""
+        if self.greedy_carry is not None:
+            self.greedy_carry.advance(port, action, reward, done)
 
     def update(
         self, obs: Sequence[torch.Tensor | None], action: Sequence[torch.Tensor | None], step: Sequence[Step | None]
@@ -134,7 +160,11 @@ class Algorithm(Membered):
         for port, (o, a, s) in enumerate(zip(obs, action, step, strict=True)):
             if o is not None and a is not None and s is not None:
                 self.frame += o.shape[1]
-                self.remember(port, o, a, s)
+                if self.carry is None:
+                    self.remember(port, o, a, s)
+                else:
+                    self.remember(port, *self.carry.lived(port, o, a, s))
+                    self.carry.advance(port, a, s.reward, s.done)
         with self.precision():
             self.improve()
 

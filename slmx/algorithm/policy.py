@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 from slmx.algorithm.base import Algorithm
 from slmx.lazy import torch
+from slmx.net.sequence import States, Unroll
+from slmx.ops import flat
 
 if TYPE_CHECKING:
+    from slmx.dist import Categorical, Gaussian
     from slmx.env.base import Step
+    from slmx.memory.batch import Batch
 
 
 class PolicyAlgorithm(Algorithm):
@@ -33,4 +37,32 @@ class PolicyAlgorithm(Algorithm):
         return self.net.policy(port, obs).mode()
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        self.memory.add(port, obs, action, step)
+        if self.carry is None:
+            self.memory.add(port, obs, action, step)
+        else:
+            self.memory.add(port, obs, action, step, self.carry.state[port])
+
+    def seen(self, batch: Batch) -> torch.Tensor | Unroll:
+        """What of a batch the networks look at: observations `[M, T * B, ...]`, or in the order of time."""
+        if self.carry is None:
+            return flat(batch.obs)
+        state = batch.state
+        if state is None:
+            like = {"dtype": batch.reward.dtype, "device": batch.reward.device}
+            state = torch.zeros(len(batch.obs), batch.obs.shape[2], self.carry.size, **like)
+        return Unroll(batch.obs, state, batch.done)
+
+    def predict(
+        self, batch: Batch, rows: torch.Tensor | None = None
+    ) -> tuple[Categorical | Gaussian, torch.Tensor, torch.Tensor]:
+        """Policy and values `[M, T * B]` of a batch's steps, and without gradients the values of their successors.
+
+        Those see what the networks have seen up to there: where an episode was cut off too, and there alone it matters.
+        """
+        seen, following = self.seen(batch), flat(batch.next_obs)
+        if isinstance(seen, Unroll):
+            states = self.net.features(batch.port, seen, rows)
+            seen, following = States(states), Unroll(following.unsqueeze(1), states.detach())
+        policy, value = self.net.both(batch.port, seen, rows)
+        with torch.no_grad():
+            return policy, value, self.net.value(batch.port, following, rows)

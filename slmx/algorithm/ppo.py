@@ -9,9 +9,11 @@ from pydantic import Field
 
 from slmx import ops
 from slmx.algorithm.self_imitation import ImitatingAlgorithm, ImitatingHyper
+from slmx.errors import counted
 from slmx.lazy import torch
 from slmx.member.hyper import Int, PerMember, Scheduled
 from slmx.memory.batch import Batch
+from slmx.net.sequence import Unroll
 from slmx.ops import flat, take
 
 
@@ -19,6 +21,7 @@ class PPO(ImitatingAlgorithm):
     """Several epochs of minibatches on each rollout, the policy kept near the one that collected it."""
 
     memories = ("Rollout",)
+    recurrent = memories
 
     class Hyper(ImitatingHyper):
         """Proximal policy optimisation with the clipped surrogate."""
@@ -51,6 +54,20 @@ class PPO(ImitatingAlgorithm):
             )
         return wrong
 
+    @classmethod
+    def misfits_of_sequences(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
+        size, horizon = hyper.minibatch_size, hyper.time_horizon
+        if size % horizon:
+            wrong = f"{size} is no multiple of time_horizon {horizon}: a recurrent network learns from whole sequences"
+            return {"minibatch_size": wrong}
+        minibatches, fewest = horizon * sum(bodies) // size, counted(min(bodies), "sequence")
+        if minibatches > min(bodies):
+            wrong = (
+                f"{size} makes {minibatches} minibatches, each with sequences of every environment: one has {fewest}"
+            )
+            return {"minibatch_size": wrong}
+        return super().misfits_of_sequences(hyper, bodies)
+
     def build(self) -> None:
         self.build_networks()
         self.memory = self.setting.memory(self.hp.time_horizon, len(self.ports))
@@ -67,29 +84,25 @@ class PPO(ImitatingAlgorithm):
         """Learn from one rollout per port."""
         with torch.no_grad():
             samples = [(batch.port, self.assess(batch)) for batch in batches]
-        size = sum(x["target"].shape[1] for _, x in samples)
+        frames, bodies = zip(*((batch.reward[0].numel(), batch.reward.shape[2]) for batch in batches), strict=True)
+        minibatches = max(1, sum(frames) // self.hp.minibatch_size)  # fewer where an environment has ended
         for _ in range(self.hp.training_epoch):
-            orders = [self.learning.permutation(x["target"].shape[1]) for _, x in samples]
-            for parts in zip(*(o.tensor_split(size // self.hp.minibatch_size, 1) for o in orders), strict=True):
-                losses = [
-                    self.loss(port, {key: take(value, i) for key, value in x.items()})
-                    for (port, x), i in zip(samples, parts, strict=True)
-                ]
+            # of a recurrent network whole sequences are drawn
+            orders = [self.learning.permutation(n) for n in (frames if self.carry is None else bodies)]
+            for parts in zip(*(o.tensor_split(minibatches, 1) for o in orders), strict=True):
+                losses = [self.loss(port, minibatch(x, i)) for (port, x), i in zip(samples, parts, strict=True)]
                 self.optim.step(sum(losses[1:], losses[0]))
                 self.updates += 1
         self.log(grad_norm=self.optim.grad_norm)
 
-    def assess(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def assess(self, batch: Batch) -> dict[str, Any]:
         """Old log-probabilities and values, advantages and value targets, `[M, T * B]`, with what they belong to."""
-        hp, shape = self.hp, batch.reward.shape
-        obs, action = flat(batch.obs), flat(batch.action)
-        policy, old_value = self.net.both(batch.port, obs)
-        next_value = self.net.value(batch.port, flat(batch.next_obs)).view(shape)
-        advantage = flat(
-            ops.gae(batch.reward, old_value.view(shape), next_value, batch.terminated, batch.done, hp.gamma, hp.lam)
-        )
+        hp, shape, action = self.hp, batch.reward.shape, flat(batch.action)
+        policy, old_value, next_value = self.predict(batch)
+        ends = batch.terminated, batch.done
+        advantage = flat(ops.gae(batch.reward, old_value.view(shape), next_value.view(shape), *ends, hp.gamma, hp.lam))
         return {
-            "obs": obs,
+            "obs": self.seen(batch),
             "action": action,
             "old_logp": policy.log_prob(action),
             "old_value": old_value,
@@ -97,7 +110,7 @@ class PPO(ImitatingAlgorithm):
             "target": advantage + old_value,
         }
 
-    def loss(self, port: int, mb: dict[str, torch.Tensor]) -> torch.Tensor:
+    def loss(self, port: int, mb: dict[str, Any]) -> torch.Tensor:
         """The loss `[M]` of one minibatch, each of its entries `[M, N, ...]`."""
         hp = self.hp
         policy, value = self.net.both(port, mb["obs"])
@@ -115,3 +128,12 @@ class PPO(ImitatingAlgorithm):
 
     def settings(self) -> dict[str, torch.Tensor]:
         return super().settings() | {"clip_eps": self.hp.clip_eps, "entropy_coef": self.hp.entropy_coef}
+
+
+def minibatch(x: dict[str, Any], i: torch.Tensor) -> dict[str, Any]:
+    """The samples `i` `[M, K]` of a rollout; where these are sequences, all steps of the sequences `i`."""
+    obs = x["obs"]
+    if not isinstance(obs, Unroll):
+        return {key: take(value, i) for key, value in x.items()}
+    steps = obs.steps(i)
+    return {key: obs.take(i) if value is obs else take(value, steps) for key, value in x.items()}

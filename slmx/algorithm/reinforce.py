@@ -22,6 +22,7 @@ class REINFORCE(PolicyAlgorithm):
     """
 
     memories = ("Episodes",)
+    recurrent = memories
 
     class Hyper(NamedHyper):
         """Monte-Carlo policy gradient."""
@@ -61,11 +62,11 @@ class REINFORCE(PolicyAlgorithm):
         returns = flat(ops.reward_to_go(batch.reward, batch.done, hp.gamma[rows]))
         weight, value_loss = returns, None
         if hp.baseline:
-            policy, value = self.net.both(batch.port, flat(batch.obs), rows)
+            policy, value = self.net.both(batch.port, self.seen(batch), rows)
             weight = returns - value.detach()
             value_loss = ops.mean(ops.squared_error(value, returns), mask)
         else:
-            policy = self.net.policy(batch.port, flat(batch.obs), rows)
+            policy = self.net.policy(batch.port, self.seen(batch), rows)
         if hp.normalize_return:
             weight = ops.standardize(weight, mask)
         logp, entropy = policy.log_prob_entropy(flat(batch.action))

@@ -59,6 +59,10 @@ class ImitatingAlgorithm(PolicyAlgorithm):
             return {"sil_max_size": f"{hyper.sil_max_size} is less than the {frames} frames of a rollout"}
         return {}
 
+    @classmethod
+    def misfits_of_sequences(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
+        return {} if hyper.sil_iter is None else {"sil_iter": "a recurrent network does not imitate itself"}
+
     def build_imitation(self) -> None:
         """Make `returns`, a memory for each port; none where there is no self-imitation."""
         self.returns_hp = Stacked(_replays(self.setting.algorithm_hypers), self.setting.dtype, self.setting.device)

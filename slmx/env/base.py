@@ -74,7 +74,8 @@ class Env(ABC):
     `s` of copy `c`. Every copy has its own seed and random stream, so what happens in it depends on no other copy.
 
     A backend provides the class methods and the five methods at the end, which work on all copies in one flat axis
-    `N = M * copies` (and `N * slots` rows), member by member. The slots of a copy end together.
+    `N = M * copies` (and `N * slots` rows), member by member. The slots of a copy end together. They give whole
+    observations, of which agents see what the spec calls visible.
     """
 
     backend: ClassVar[str]
@@ -89,6 +90,7 @@ class Env(ABC):
         self.rows = self.copies * self.slots
         self.obs_space, self.action_space = spaces.obs_space, spaces.action_space
         self.max_t = spaces.max_t
+        self._visible = spec.visible
         self._action_shape: tuple[int, ...] = spaces.action_space.shape or ()
         self.render_mode = render_mode
         self._over: np.ndarray | None = None  # a backend says here where games ended, if they have several episodes
@@ -123,7 +125,7 @@ class Env(ABC):
 
         Returns observations `[M, B, ...]`.
         """
-        return self._fold(self._begin())
+        return self._fold(self._see(self._begin()))
 
     def step(self, action: np.ndarray) -> Step:
         """Act in every row; copies whose episode ended are reset at once, so `obs` can always be acted on.
@@ -138,12 +140,13 @@ class Env(ABC):
         if isinstance(self.action_space, Box):
             action = np.clip(np.nan_to_num(action), self.action_space.low, self.action_space.high)
         successor, reward, terminated, truncated = self._advance(action.reshape(-1, *self._action_shape))
+        successor = self._see(successor)
         truncated = truncated & ~terminated
         obs = next_obs = self._fold(successor)
         ended = np.flatnonzero((terminated | truncated)[:: self.slots])
         if ended.size:
             started = successor.copy()
-            started.reshape(-1, self.slots, *successor.shape[1:])[ended] = self._restart(ended)
+            started.reshape(-1, self.slots, *successor.shape[1:])[ended] = self._see(self._restart(ended))
             obs = self._fold(started)
         reward = reward.astype(np.float32, copy=False)
         over = None if self._over is None else self._fold(self._over)
@@ -154,6 +157,10 @@ class Env(ABC):
         if self.render_mode is None:
             raise RuntimeError('made without render_mode="rgb_array"')
         return self._picture()
+
+    def _see(self, obs: np.ndarray) -> np.ndarray:
+        """What agents see of whole observations."""
+        return obs if self._visible is None else obs[..., self._visible]
 
     def _fold(self, flat: np.ndarray) -> np.ndarray:
         return flat.reshape(self.members, self.rows, *flat.shape[1:])

@@ -10,7 +10,7 @@ import numpy as np
 from envpool.registration import registry
 
 from slmx.env.base import Env, Spaces
-from slmx.env.flatten import flat_action_space, flat_obs_space, flatten
+from slmx.env.flatten import flat_action_space, flat_obs_space, flatten, visible_space
 from slmx.env.spec import RESERVED, THREADS, EnvSpec
 from slmx.errors import SlmxError, SpecError, did_you_mean
 
@@ -57,6 +57,7 @@ class EnvpoolEnv(Env):
                 spec.name, "gymnasium", num_envs=seeds.size, seed=seeds.ravel().tolist(), num_threads=threads, **options
             )
             self._raw_obs_space, raw_action_space = self._pool.observation_space, self._pool.action_space
+        self._flat_obs_space = flat_obs_space(self._raw_obs_space)
         self._action_start = getattr(raw_action_space, "start", 0)
         self._raw_action = tuple(raw_action_space.shape), raw_action_space.dtype
         self._elapsed = np.zeros(seeds.size, np.int64)
@@ -103,7 +104,7 @@ class EnvpoolEnv(Env):
         own_limit = found.config.max_episode_steps
         return Spaces(
             backend=cls.backend,
-            obs_space=flat_obs_space(obs_space),
+            obs_space=visible_space(flat_obs_space(obs_space), spec.visible),
             action_space=flat_action_space(action_space),
             max_t=spec.max_t or (own_limit if own_limit < UNLIMITED else None),
             reward_threshold=found.reward_threshold,
@@ -132,7 +133,7 @@ class EnvpoolEnv(Env):
     def _restart(self, ended: np.ndarray) -> np.ndarray:
         # The pool resets what it ended itself, ignoring the action: a forced reset would begin a new game after every
         # lost life of an Atari game with episodic_life. What was ended by the limit kept here has to be forced.
-        obs = np.empty((len(ended), 1, *self.obs_space.shape), self.obs_space.dtype)
+        obs = np.empty((len(ended), 1, *self._flat_obs_space.shape), self._flat_obs_space.dtype)
         by_pool = self._pool_ended[ended]
         self._elapsed[ended] = 0
         shape, dtype = self._raw_action

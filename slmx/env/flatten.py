@@ -10,6 +10,7 @@ whichever is shorter, the first where they are equal.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,19 @@ def flat_obs_space(space: Space) -> spaces.Box:
         (image,) = channels_first(np.empty((1, *(space.shape or ())), np.uint8))
         return spaces.Box(0, 255, image.shape, np.uint8)
     return spaces.Box(-np.inf, np.inf, (_width(space),), np.float32)
+
+
+def visible_space(space: spaces.Box, visible: Sequence[int] | None) -> spaces.Box:
+    """Of a flat observation space the numbers `visible`, in that order; SpecError where there are no such."""
+    if visible is None:
+        return space
+    if space.dtype == np.uint8:
+        raise SpecError("visible", "images have no numbers to choose from")
+    if len(set(visible)) < len(visible):
+        raise SpecError("visible", f"{list(visible)} names a number twice")
+    if beyond := [i for i in visible if i >= space.shape[0]]:
+        raise SpecError("visible", f"{beyond[0]} is no index of an observation, which has {space.shape[0]} numbers")
+    return spaces.Box(space.low[list(visible)], space.high[list(visible)], dtype=np.float32)
 
 
 def flat_action_space(space: Any) -> spaces.Discrete | spaces.Box:

@@ -17,7 +17,7 @@ from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from slmx.env.base import Env, Spaces
-from slmx.env.flatten import flat_action_space, flat_obs_space, flatten
+from slmx.env.flatten import flat_action_space, flat_obs_space, flatten, visible_space
 from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, did_you_mean
 
@@ -106,7 +106,7 @@ class GymnasiumEnv(Env):
 def _spaces(spec: EnvSpec, registration: Registration, env: gymnasium.Env) -> Spaces:
     return Spaces(
         backend=GymnasiumEnv.backend,
-        obs_space=flat_obs_space(env.observation_space),
+        obs_space=visible_space(flat_obs_space(env.observation_space), spec.visible),
         action_space=flat_action_space(env.action_space),
         max_t=spec.max_t or registration.max_episode_steps,
         reward_threshold=registration.reward_threshold,

@@ -108,7 +108,7 @@ class Normalizer(Membered):
             self._count(step)
         next_obs = self.observe(step.next_obs)
         obs = next_obs if step.obs is step.next_obs else self.observe(step.obs)
-        return Step(obs, next_obs, self._scale(step.reward), step.terminated, step.truncated)
+        return Step(obs, next_obs, self.scale(step.reward), step.terminated, step.truncated)
 
     def observe(self, obs: Tensor) -> Tensor:
         """Observations `[M, N, *obs_shape]` normalised with the statistics as they are, for evaluation."""
@@ -116,6 +116,12 @@ class Normalizer(Membered):
             root = (self._obs.var + EPSILON).sqrt()
             obs = ((obs.double() - self._obs.mean[:, None]) / root[:, None]).to(self._dtype)
         return obs if self._clip_obs is None else obs.clamp(-self._clip_obs, self._clip_obs)
+
+    def scale(self, reward: Tensor) -> Tensor:
+        """Rewards `[M, N]` normalised likewise."""
+        if self._return:
+            reward = (reward / (self._return.var + EPSILON).sqrt()[:, None]).to(self._dtype)
+        return reward if self._clip_reward is None else reward.clamp(-self._clip_reward, self._clip_reward)
 
     def state(self) -> dict[str, Tensor]:
         """The statistics, each `[M, ...]`: row i is member i's. Running returns are not in it: episodes start anew."""
@@ -145,8 +151,3 @@ class Normalizer(Membered):
             running = self._running_return * self._gamma + step.reward
             self._return.update(running)
             self._running_return = running.where(~step.done, 0.0)
-
-    def _scale(self, reward: Tensor) -> Tensor:
-        if self._return:
-            reward = (reward / (self._return.var + EPSILON).sqrt()[:, None]).to(self._dtype)
-        return reward if self._clip_reward is None else reward.clamp(-self._clip_reward, self._clip_reward)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -66,6 +66,9 @@ class EnvSpec(Model):
     )
     workers: Int = Field(0, ge=0, description="processes that step its copies, with backend gymnasium; 0: this one")
     wrappers: list[str | WrapperSpec] = Field(default_factory=list, description="gymnasium wrappers, innermost first")
+    visible: list[Annotated[Int, Field(ge=0)]] | None = Field(
+        None, min_length=1, description="which numbers of an observation agents see, by index; null: all"
+    )
     normalize_obs: bool = Field(False, description="observations to running mean 0, variance 1")
     normalize_reward: bool = Field(False, description="rewards by the deviation of the discounted return")
     clip_obs: float | None = Field(None, gt=0, description="observations to [-c, c], after normalisation")

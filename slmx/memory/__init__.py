@@ -7,4 +7,6 @@ MEMORIES = {
     "PrioritizedReplay": "slmx.memory.prioritized:PrioritizedReplay",
     "FrameReplay": "slmx.memory.frames:FrameReplay",
     "PrioritizedFrameReplay": "slmx.memory.frames:PrioritizedFrameReplay",
+    "SequenceReplay": "slmx.memory.sequence:SequenceReplay",
+    "PrioritizedSequenceReplay": "slmx.memory.sequence:PrioritizedSequenceReplay",
 }

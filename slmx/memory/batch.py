@@ -9,7 +9,10 @@ from slmx.lazy import torch
 
 @dataclass
 class Batch:
-    """Steps of one port, each field `[M, T, B, ...]`; `mask` `[M, T, B]` is 0 where no step is (None: all are)."""
+    """Steps of one port, each field `[M, T, B, ...]`; `mask` `[M, T, B]` is 0 where no step is (None: all are).
+
+    `state` `[M, B, S]`: of a recurrent network before the first step (None: it is at its beginning).
+    """
 
     port: int
     obs: torch.Tensor
@@ -19,6 +22,7 @@ class Batch:
     terminated: torch.Tensor
     done: torch.Tensor
     mask: torch.Tensor | None = None
+    state: torch.Tensor | None = None
 
     FIELDS = ("obs", "action", "reward", "next_obs", "terminated", "done")
 

@@ -35,8 +35,10 @@ class Episodes(Membered):
         self.counts = [0] * members
         self.windows = [_Window(members) for _ in range(ports)]
 
-    def add(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        """Keep one step `[M, B, ...]` of a port."""
+    def add(
+        self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step, state: torch.Tensor | None = None
+    ) -> None:
+        """Keep one step `[M, B, ...]` of a port. No `state` is kept: what it hands out begins with an episode."""
         for member in self.windows[port].add((obs, action, step.reward, step.next_obs, step.terminated, step.done)):
             self.counts[member] += 1
 

@@ -93,15 +93,20 @@ class Replay(Membered):
         Combined experience replay (Zhang and Sutton, 2017, arXiv:1712.01275) puts the newest transition in its last
         place.
         """
+        index, fields = self._read()
+        return Transitions(*fields, index=index, weight=self._weigh(index))
+
+    def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
+        """Told after an update: the errors `[M, N]` of what lies at `index`; uniform replay needs none."""
+
+    def _read(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Where a batch lies, and its fields."""
         self.write()
         assert self.ring is not None
         index = self._draw()
         if self.hp.use_cer:
             index[:, -1] = (self.head - 1) % self.hp.max_size
-        return Transitions(*self.ring.read(index), index=index, weight=self._weigh(index))
-
-    def learned(self, index: torch.Tensor, error: torch.Tensor) -> None:
-        """Told after an update: the errors `[M, N]` of the transitions at `index`; uniform replay needs none."""
+        return index, self.ring.read(index)
 
     def _added(self, head: int, n: int) -> None:
         """n transitions were written from `head` on."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Rollout(Membered):
     """Collects `horizon` steps of every port; then `take` hands them out and starts anew."""
 
-    copied = ("rows",)
+    copied = ("rows", "states")
 
     class Hyper(NamedHyper):
         """Steps since the last update; their number is the algorithm's time_horizon."""
@@ -24,9 +24,14 @@ class Rollout(Membered):
     def __init__(self, horizon: int, ports: int):
         self.horizon = horizon
         self.rows: list[list[tuple[torch.Tensor, ...]]] = [[] for _ in range(ports)]
+        self.states: list[torch.Tensor | None] = [None] * ports  # before the first of the rows
 
-    def add(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        """Keep one step `[M, B, ...]` of a port."""
+    def add(
+        self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step, state: torch.Tensor | None = None
+    ) -> None:
+        """Keep one step `[M, B, ...]` of a port; `state` `[M, B, S]`: of a recurrent network, before it."""
+        if not self.rows[port]:
+            self.states[port] = state
         self.rows[port].append((obs, action, step.reward, step.next_obs, step.terminated, step.done))
 
     @property
@@ -35,10 +40,11 @@ class Rollout(Membered):
         return any(len(rows) >= self.horizon for rows in self.rows)
 
     def take(self, keep: int = 0) -> list[Batch]:
-        """The steps of every full port; the last `keep` of them stay for the next time as well."""
+        """The steps of every full port; the last `keep` of them, without a state, stay for the next time as well."""
         batches = []
         for port, rows in enumerate(self.rows):
             if len(rows) >= self.horizon:
-                batches.append(Batch(port, *(torch.stack(field, 1) for field in zip(*rows, strict=True))))
-                self.rows[port] = rows[len(rows) - keep :] if keep else []
+                fields = (torch.stack(field, 1) for field in zip(*rows, strict=True))
+                batches.append(Batch(port, *fields, state=self.states[port]))
+                self.rows[port], self.states[port] = rows[len(rows) - keep :] if keep else [], None
         return batches

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,7 @@ class Port:
     def action_shape(self, n: int) -> tuple[int, ...]:
         """The shape, without the member axis, of the actions for n observations."""
         return (n,) if self.discrete else (n, self.action_size)
+
+    def told(self) -> Port:
+        """The same where the last action and reward stand beside each observation."""
+        return replace(self, obs_shape=(self.obs_size + self.action_size + 1,))

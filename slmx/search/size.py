@@ -71,7 +71,8 @@ def member_bytes(spec: Spec) -> int:
         memory = spec.agent[agent].memory
         kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
         observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
-        total += getattr(memory, "max_size", 0) * (observed + (outputs + 2) * 4)
+        steps = getattr(memory, "sequence_length", 1) + getattr(memory, "burn_in", 0)
+        total += getattr(memory, "max_size", 0) * steps * (observed + (outputs + 2) * 4)
     return total
 
 

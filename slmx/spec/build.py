@@ -212,6 +212,8 @@ class _Builder:
         elif memory is not None and memory.name not in memories and ":" not in memory.name:
             known = f"it learns from {' or '.join(memories)}"
             self.wrong(join(place, "memory.name"), f"{name} cannot learn from {memory.name}", known)
+        elif memory is not None and agent.net is not None:
+            self.check_recurrence(agent, getattr(algorithm, "recurrent", ()), memory.name, place)
         if agent.net is not None and not algorithm.learns:
             self.wrong(join(place, "net"), f"does nothing: {name} learns nothing")
         if algorithm.renorms and agent.net is not None:
@@ -222,6 +224,21 @@ class _Builder:
                 self.wrong(join(place, "net.type"), f"{name} needs a network that normalises batches inside", known)
         if self.idle:
             self.check_idle(agent, raw, place, ())
+
+    def check_recurrence(self, agent: AgentSpec, memories: Sequence[str], memory: str, place: str) -> None:
+        """Whether algorithm and memory can do with a recurrent network, or without one; `memories`: those that can."""
+        registry, name = REGISTRIES["algorithm"], agent.algorithm.name
+        if is_recurrent(agent) and not memories:
+            able = [known for known in registry.known if getattr(registry.find(known), "recurrent", ())]
+            self.wrong(
+                join(place, "net.type"), f"{name} cannot learn with a recurrent network", f"{', '.join(able)} can"
+            )
+        elif is_recurrent(agent) and memory not in memories and ":" not in memory:
+            wrong = f"a recurrent network cannot learn from {memory}"
+            self.wrong(join(place, "memory.name"), wrong, f"with {name} it learns from {' or '.join(memories)}")
+        elif not is_recurrent(agent) and getattr(REGISTRIES["memory"].find(memory), "sequences", False):
+            wrong = f"{memory} is for recurrent networks, and {getattr(agent.net, 'type', '')} is none"
+            self.wrong(join(place, "memory.name"), wrong)
 
     def check_idle(self, agent: AgentSpec, raw: Mapping[str, Any], place: str, bodies: Sequence[int]) -> None:
         """Whether anything that is said of an agent does nothing; `bodies` as in `Algorithm.idle`."""
@@ -258,6 +275,11 @@ def bodies_of(spec: Spec, agent: int) -> list[int]:
     except SpecError:
         return []
     return [count for (owner, _), count in counts.items() if owner == agent]
+
+
+def is_recurrent(agent: AgentSpec) -> bool:
+    """Whether an agent's network is recurrent."""
+    return agent.net is not None and getattr(REGISTRIES["net"].find(getattr(agent.net, "type", "")), "recurrent", False)
 
 
 def idle_keys(agent: AgentSpec, bodies: Sequence[int]) -> dict[str, str]:

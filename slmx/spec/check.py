@@ -11,7 +11,7 @@ from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors, counted
 from slmx.metric import RAW_COLUMNS, TRIAL_METRICS
 from slmx.space import resolve
-from slmx.spec.build import bodies_of
+from slmx.spec.build import bodies_of, is_recurrent
 from slmx.spec.dump import static, with_settings
 from slmx.spec.load import attempt_file, in_spec, pick
 from slmx.spec.model import MetaSpec, Spec, ValidateSpec
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slmx.space import Space
 
 NO_MEAN = "returns have no mean over several environments"
-PREPARATIONS = ("normalize_obs", "normalize_reward", "clip_obs", "clip_reward")
+PREPARATIONS = ("visible", "normalize_obs", "normalize_reward", "clip_obs", "clip_reward")
 """Keys of an environment that change what its agents see and learn from, and nothing else."""
 
 
@@ -298,11 +298,11 @@ def _rollouts(spec: Spec) -> list[SpecError]:
     """Algorithms whose settings do not fit the number of their bodies."""
     errors = []
     for a, agent in enumerate(spec.agent):
-        kind = REGISTRIES["algorithm"].find(agent.algorithm.name)
-        errors += [
-            SpecError(f"agent.{a}.algorithm.{key}", wrong)
-            for key, wrong in kind.misfits(agent.algorithm, bodies_of(spec, a)).items()
-        ]
+        kind, bodies = REGISTRIES["algorithm"].find(agent.algorithm.name), bodies_of(spec, a)
+        misfits = kind.misfits(agent.algorithm, bodies)
+        if not misfits and is_recurrent(agent):
+            misfits = kind.misfits_of_sequences(agent.algorithm, bodies)
+        errors += [SpecError(f"agent.{a}.algorithm.{key}", wrong) for key, wrong in misfits.items()]
     return errors
 
 

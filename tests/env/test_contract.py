@@ -400,6 +400,39 @@ def test_bad_seeds_are_refused(bad: np.ndarray) -> None:
         make(spec("CartPole-v1"), bad)
 
 
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1"])
+@pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
+def test_agents_see_what_is_visible(name: str, backend: str) -> None:
+    """Without velocities: all else is that of the whole environment, at the ends of episodes too."""
+    visible = {"CartPole-v1": [2, 0], "Pendulum-v1": [0, 1]}[name]
+    whole = make(spec(name, backend, max_t=15), seeds(2, 3))
+    masked = make(spec(name, backend, max_t=15, visible=visible), seeds(2, 3))
+    assert masked.obs_space.shape == describe(spec(name, backend, visible=visible)).obs_space.shape == (2,)
+    actions = draw(whole, 40)
+    (first, steps), (masked_first, masked_steps) = roll(whole, actions), roll(masked, actions)
+    np.testing.assert_array_equal(masked_first, first[..., visible])
+    for one, other in zip(steps, masked_steps, strict=True):
+        np.testing.assert_array_equal(other.obs, one.obs[..., visible])
+        np.testing.assert_array_equal(other.next_obs, one.next_obs[..., visible])
+        np.testing.assert_array_equal(other.reward, one.reward)
+        np.testing.assert_array_equal(other.done, one.done)
+        assert (other.obs is other.next_obs) == (one.obs is one.next_obs)
+    assert any(step.done.any() for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("name", "visible", "wrong"),
+    [
+        ("CartPole-v1", [0, 4], "4 is no index of an observation, which has 4 numbers"),
+        ("CartPole-v1", [1, 1], r"\[1, 1\] names a number twice"),
+        ("Breakout-v5", [0], "images have no numbers to choose from"),
+    ],
+)
+def test_what_is_not_there_cannot_be_visible(name: str, visible: list[int], wrong: str) -> None:
+    with pytest.raises(SpecError, match=f"visible: {wrong}"):
+        describe(spec(name, visible=visible))
+
+
 def test_slots_fill_the_rows_copy_by_copy() -> None:
     env = Tally(spec("tally"), np.array([[2, 3, 4], [5, 6, 7]]))
     assert (env.members, env.copies, env.slots, env.rows) == (2, 3, 2, 6)

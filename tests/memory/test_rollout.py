@@ -9,12 +9,12 @@ from slmx.memory.batch import Batch
 from slmx.memory.rollout import Rollout
 
 
-def add(memory: Rollout, port: int, t: int) -> None:
+def add(memory: Rollout, port: int, t: int, state: torch.Tensor | None = None) -> None:
     """Two members of three bodies; every field tells the time, terminated at odd times, truncated at multiples of 4."""
     number = torch.full((2, 3), float(t))
     odd, fourth = torch.full((2, 3), t % 2 == 1), torch.full((2, 3), t % 4 == 0)
     step = Step(number[..., None] + 9, number[..., None] + 1, number * 10, odd, fourth)
-    memory.add(port, number[..., None], number.long(), step)
+    memory.add(port, number[..., None], number.long(), step, state)
 
 
 def times(batch: Batch) -> list[int]:
@@ -61,3 +61,17 @@ def test_a_port_that_has_ended_holds_nobody_up() -> None:
     add(memory, 1, 3)
     (batch,) = memory.take()
     assert times(batch) == [2, 3]
+
+
+def test_keeps_the_state_before_its_first_step() -> None:
+    memory, found = Rollout(3, 1), []
+    for t in range(9):
+        add(memory, 0, t, torch.full((2, 3, 4), float(t)))
+        if memory.full:
+            (batch,) = memory.take()
+            assert batch.state is not None and batch.state.shape == (2, 3, 4)
+            found.append(batch.state.unique().tolist())
+    assert found == [[0], [3], [6]]
+    for t in range(3):
+        add(memory, 0, t)
+    assert memory.take()[0].state is None

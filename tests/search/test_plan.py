@@ -127,6 +127,9 @@ def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
     assert room(sized([4096, 4096])) == 1
     assert member_bytes(sized([8], max_size=10**7)) == 10**7 * 12 * 4
     assert room(sized([8], max_size=10**7)) == 2
+    net = {"type": "RNN", "hid_layers": [64], "rnn_hidden_size": 32, "optim_spec": {"name": "Adam"}}
+    recurrent = spec_of({}, agent=json.loads(json.dumps(AGENT)) | {"net": net})
+    assert member_products(recurrent) == 2 * (4 * 64 + 3 * (64 + 32) * 32 + 32 * 2)
 
 
 WRONG: list[tuple[Keys, str]] = [
