@@ -109,7 +109,7 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "REINFORCE-recurrent": ({"name": "REINFORCE"}, EPISODES, GRU, 800),
     "A2C-recurrent": ({"name": "A2C", "time_horizon": 4}, {"name": "Rollout"}, LSTM, 416),
     "PPO-recurrent": (
-        {"name": "PPO", "time_horizon": 8, "minibatch_size": 8, "training_epoch": 2, "clip_vloss": True},
+        {"name": "PPO", "time_horizon": 8, "minibatch_size": 16, "training_epoch": 4, "clip_vloss": True},
         {"name": "Rollout"}, GRU, 224,
     ),
     "DQN-recurrent": (

@@ -95,7 +95,7 @@ class Algorithm(Membered):
 
     @classmethod
     def misfits_of_sequences(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
-        """Likewise, of those that fit but where the network is recurrent."""
+        """Likewise, keys whose values fit, but not where the network is recurrent."""
         return {}
 
     def __init__(self, setting: Setting):

@@ -57,7 +57,7 @@ class PolicyAlgorithm(Algorithm):
     ) -> tuple[Categorical | Gaussian, torch.Tensor, torch.Tensor]:
         """Policy and values `[M, T * B]` of a batch's steps, and without gradients the values of their successors.
 
-        Those see what the networks have seen up to there: where an episode was cut off too, and there alone it matters.
+        Each successor is looked at after all that was seen before it, so also where an episode was cut off there.
         """
         seen, following = self.seen(batch), flat(batch.next_obs)
         if isinstance(seen, Unroll):
