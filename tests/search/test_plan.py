@@ -127,6 +127,11 @@ def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
     assert room(sized([4096, 4096])) == 1
     assert member_bytes(sized([8], max_size=10**7)) == 10**7 * 12 * 4
     assert room(sized([8], max_size=10**7)) == 2
+    pong = json.loads(json.dumps(AGENT)) | {"memory": {"name": "FrameReplay", "max_size": 10**5}}
+    pong |= {"algorithm": {"name": "DQN"}, "net": {"type": "ConvNet", "optim_spec": {"name": "Adam"}}}
+    of_images = spec_of({}, agent=pong, env={"name": "Pong-v5", "max_frame": 100})
+    assert member_products(of_images) > 2 * 9e6, "a weight of a convolution counts as often as it is used"
+    assert 0.7e9 < member_bytes(of_images) < 0.8e9 and room(of_images) == 1
 
 
 WRONG: list[tuple[Keys, str]] = [
