@@ -5,7 +5,7 @@ for a single observation. Actions are Discrete or one flat vector.
 
 An image is a uint8 Box of two to four axes: `[H, W]`, `[H, W, C]` or `[C, H, W]`, or a stack of such along an axis
 before them. It becomes `[C, H, W]`, the oldest of a stack first. Of three axes the first or the last is the channels',
-whichever is shorter, the first where they are equal.
+whichever is shorter, the first where they are equal. In a Dict or Tuple an image is numbers like any others.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ class AtariSpec(Model):
     img_height: Int = Field(84, ge=1, description="pixels of a picture from top to bottom")
     img_width: Int = Field(84, ge=1, description="pixels of a picture from side to side")
     gray_scale: bool = Field(True, description="pictures in shades of grey, else in three colours")
-    noop_max: Int = Field(30, ge=1, description="a game begins with so many frames without an action at most")
+    noop_max: Int = Field(
+        30, ge=1, description="frames without an action before an episode, at most; how many is drawn"
+    )
     use_fire_reset: bool = Field(True, description="FIRE is pressed where an episode begins, if the game knows it")
     episodic_life: bool = Field(
         True, description="an episode ends with a life; tables and evaluations count whole games"

@@ -130,6 +130,11 @@ def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
     net = {"type": "RNN", "hid_layers": [64], "rnn_hidden_size": 32, "optim_spec": {"name": "Adam"}}
     recurrent = spec_of({}, agent=json.loads(json.dumps(AGENT)) | {"net": net})
     assert member_products(recurrent) == 2 * (4 * 64 + 3 * (64 + 32) * 32 + 32 * 2)
+    pong = json.loads(json.dumps(AGENT)) | {"memory": {"name": "FrameReplay", "max_size": 10**5}}
+    pong |= {"algorithm": {"name": "DQN"}, "net": {"type": "ConvNet", "optim_spec": {"name": "Adam"}}}
+    of_images = spec_of({}, agent=pong, env={"name": "Pong-v5", "max_frame": 100})
+    assert member_products(of_images) > 2 * 9e6, "a weight of a convolution counts as often as it is used"
+    assert 0.7e9 < member_bytes(of_images) < 0.8e9 and room(of_images) == 1
 
 
 WRONG: list[tuple[Keys, str]] = [
