@@ -55,8 +55,6 @@ class Camera:
     def finish(self) -> None:
         """Wait until all is filmed."""
         self._tell("finish")
-        with contextlib.suppress(BrokenPipeError):
-            self._input.close()
         if code := self._process.wait():  # models that were not filmed lie there still
             place = self._trials[0] / PLACE
             with writing(place):

@@ -35,6 +35,8 @@ class Over(Exception):
 def main() -> None:
     """Film what lies there whenever there is a line to read, until "finish" is one, or there are no more."""
     os.nice(NICE)
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")  # else MuJoCo looks for a window
     trials = [Path(trial) for trial in json.loads(sys.stdin.readline())]
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)  # graphics libraries like to introduce themselves
@@ -53,8 +55,7 @@ def main() -> None:
             if line == "finish\n":
                 last.set()
             asked.set()
-        if not last.is_set():
-            over.set()
+        over.set()
         asked.set()
 
     threading.Thread(target=listen, daemon=True).start()
@@ -66,7 +67,7 @@ def main() -> None:
             for trial in trials:
                 film_all(trial, over)
             if finishing:
-                return
+                os._exit(0)  # at once: a thread waits for lines still
 
 
 def film_all(trial: Path, over: threading.Event) -> None:

@@ -145,9 +145,10 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
         owning(directory),
         resumable(directory),
         following(directory, tensorboard),
-        filming(program.spec.meta.video, [trial]) as camera,
+        contextlib.ExitStack() as beside,
     ):
         write_state(directory, "train", "RUNNING")
+        camera = beside.enter_context(filming(program.spec.meta.video, [trial]))
         recorder = checkpoint.resume(left, program, record)
         recorder.open_ports(program)
         program.watcher = recorder

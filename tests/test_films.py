@@ -169,7 +169,9 @@ def test_what_cannot_be_seen_here_stops_a_run_before_it_begins(tmp_path: Path, m
             dark.setattr(camera, "START", f"{begin}exec({start!r}); from slmx.filming{rest}")
             with pytest.raises(SpecError, match=f"meta.video: {says}"):
                 lab.train(filmed(), tmp_path, quiet=True, graphs=False)
-    assert not list(tmp_path.glob("*/run.json")), "nothing had begun"
+    assert not list(tmp_path.glob("*/trial_0/sessions.json")), "nothing had begun"
+    (directory, _) = tmp_path.iterdir()
+    assert films(resumed(directory)).keys() == {"session_0_600.mp4"}, "and it can begin where there is light"
 
 
 def test_a_film_that_fails_harms_nobody_and_is_told(tmp_path: Path) -> None:
@@ -190,15 +192,18 @@ def test_trials_of_a_search_are_filmed_where_it_is_asked_for(tmp_path: Path) -> 
         assert sorted(str(path.relative_to(run)) for path in run.rglob("video/*")) == expected
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_goes_on_filming_when_a_run_ends(number: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "frames"), [(signal.SIGKILL, 10**7), (signal.SIGINT, 4000)])
+def test_nothing_goes_on_filming_when_a_run_is_ended(number: signal.Signals, frames: int, tmp_path: Path) -> None:
+    """Be it in mid-training, or when nothing is left to do but to film."""
     raw = {
-        "agent": {"name": "a", "algorithm": {"name": "Random"}}, "env": {"name": "Pendulum-v1", "max_frame": 10**7},
+        "agent": {"name": "a", "algorithm": {"name": "Random"}}, "env": {"name": "Pendulum-v1", "max_frame": frames},
         "meta": {"max_session": 1, "log_frequency": 1000, "eval_episode": 1, "video": {"frequency": 100}},
     }  # fmt: skip
     (tmp_path / "spec.json").write_text(json.dumps({"long": raw}))
     with running("run", "spec.json", "train", "--no-graphs", cwd=tmp_path) as command:
-        command.wait_for(lambda: bool(list(tmp_path.glob("data/*/trial_0/video/.session*.mp4"))))
+        films = lambda: list(tmp_path.glob("data/*/trial_0/video/.session*.mp4"))
+        ended = lambda: [path for path in tmp_path.glob("data/*/trial_0/sessions.json") if "DONE" in path.read_text()]
+        command.wait_for(lambda: bool(films() and (ended() or frames > 4000)))
         assert len(alive(command.mark)) >= 2
         command.tell(number)
         command.process.wait(60)
