@@ -52,6 +52,12 @@ class PPO(ImitatingAlgorithm):
             wrong["minibatch_size"] = (
                 f"{hyper.minibatch_size} does not divide the {frames} frames of a rollout ({rollout})"
             )
+        minibatches, fewest = frames // hyper.minibatch_size, hyper.time_horizon * min(bodies, default=frames)
+        if minibatches > fewest:
+            wrong["minibatch_size"] = (
+                f"{hyper.minibatch_size} makes {minibatches} minibatches, each with frames of every environment: "
+                f"one has {counted(fewest, 'frame')}"
+            )
         return wrong
 
     @classmethod

@@ -68,7 +68,8 @@ class GRU(Cell):
         n = 2 * self.hidden
         reset, update = (given[..., :n] + kept[..., :n]).sigmoid().chunk(2, -1)
         new = torch.tanh(torch.addcmul(given[..., n:], reset, kept[..., n:]))
-        return torch.lerp(new, state, update)
+        # states stay float32 where products are of bfloat16
+        return torch.lerp(new.to(state.dtype), state, update.to(state.dtype))
 
 
 class LSTM(Cell):

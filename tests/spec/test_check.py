@@ -89,6 +89,19 @@ def test_actions_and_networks_that_do_not_fit_are_one_error(
     assert lines(write({"one": dqn})) == [f"spec.json: one: {message}"]
 
 
+def test_every_minibatch_has_frames_of_every_environment(write: Write, ppo: dict[str, Any]) -> None:
+    ppo["agent"][0]["algorithm"] |= {"time_horizon": 1, "minibatch_size": 3}
+    ppo["env"] = [{"name": name, "max_frame": 1000} for name in ("CartPole-v1", "Acrobot-v1")]
+    ppo["body"]["num"] = [1, 8]
+    del ppo["search"]
+    assert lines(write({"one": ppo})) == [
+        "spec.json: one: agent.0.algorithm.minibatch_size: 3 makes 3 minibatches, each with frames of every "
+        "environment: one has 1 frame"
+    ]
+    ppo["body"]["num"] = [4, 5]
+    assert check_file(write({"one": ppo}))
+
+
 def test_one_spec_of_a_file(write: Write, ppo: dict[str, Any]) -> None:
     path = write({"good": ppo, "bad": {}})
     assert check_one(path, "good").name == "good"
