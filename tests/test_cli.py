@@ -183,7 +183,8 @@ SPECS: dict[str, tuple[Any, list[str]]] = {
     "memory of another algorithm": (
         edited(DQN, (("agent", "memory", "name"), "Rollout")),
         [
-            "agent.0.memory.name: DQN cannot learn from Rollout; it learns from Replay or PrioritizedReplay",
+            "agent.0.memory.name: DQN cannot learn from Rollout; it learns from Replay, PrioritizedReplay, "
+            "FrameReplay, PrioritizedFrameReplay, SequenceReplay or PrioritizedSequenceReplay",
         ],
     ),
     "num for other environments": (

@@ -88,7 +88,7 @@ def test_a_model_of_images_is_played_as_it_was_evaluated(backend: str) -> None:
     renders = backend == "envpool"  # Catch has no picture
     assert first.evaluate(2) == [
         type(e)(e.member, first.frames[0], e.agent, e.env, e.seed, e.total, e.length)
-        for e in again.evaluate(2, see=pictures.append if renders else None)
+        for e in again.evaluate(2, see=(lambda picture, env: pictures.append(picture)) if renders else None)
     ]
     assert (
         all(picture.dtype == np.uint8 and picture.shape[2] == 3 for picture in pictures) and bool(pictures) == renders

@@ -248,10 +248,13 @@ def modes() -> dict[str, Keys]:
                         other = changed(raw, knob.path, value)
                         if knob.field == "value_rescale":  # so that errors come above Huber's threshold
                             other = changed(other, "agent.0.net.optim_spec.lr", 0.3)
-                        found[f"{label}-{knob.field}={value}"] = settled(spec_of(settled(other)["agent"][0]))
+                        other = settled(spec_of(settled(other)["agent"][0]))
+                        if not problems(built(other)):
+                            found[f"{label}-{knob.field}={value}"] = other
         for memory in REGISTRIES["algorithm"].find(name).recurrent:
             if not needs_recurrence(memory):
                 agent, body = agent_of(name, memory, net="RNN"), {"num": 2}
+                agent["algorithm"] = {key: x for key, x in agent["algorithm"].items() if key not in IMITATION}
                 if name == "PPO":  # so that minibatches can be of one, two or four sequences
                     agent["algorithm"]["minibatch_size"], body = 16, {"num": 4}
                 found[f"{name}-{memory}-RNN"] = settled(spec_of(agent, body=body))

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from pydantic import BaseModel
 
 from slmx.algorithm import ALGORITHMS
@@ -293,14 +292,6 @@ def test_a_session_alone_is_that_session_in_company_in_two_environments(way: str
     for index in (0, 3):
         alone = run(sessions_of(both, [index]))
         assert not departures(way, alone.of(0), together.of(index)), f"session {index}"
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_mixed_precision_learns(way: str) -> None:
-    exact = spec_of(way, kinds_of(way)[0], shorter=4)
-    mixed = exact.model_copy(update={"meta": exact.meta.model_copy(update={"amp": True, "dtype": "float32"})})
-    trace = run(sessions_of(mixed, range(2)))
-    assert not trace.broken and all(p.dtype == torch.float32 for p in trace.program.model(0).values())
 
 
 @every_case

@@ -143,14 +143,14 @@ def test_the_loss_of_sequences_is_that_of_stepping_through_them(burn_in: int, ch
     h, back = (ops.rescale, ops.rescale_back) if changes.get("value_rescale") else (lambda x: x, lambda x: x)
     with torch.no_grad():
         found = agent.loss(0)
-        assert not torch.equal(agent.target_flat, agent.optim.flat)
+        assert not torch.equal(agent.target.flat, agent.optim.flat)
         own = target = batch.state
         q, following = [], []
         for t in range(burn_in + 5):
             obs, next_obs = batch.obs[:, t : t + 1], batch.next_obs[:, t : t + 1]
-            own, target = agent.net.features(0, Unroll(obs, own)), agent.target.features(0, Unroll(obs, target))
+            own, target = agent.net.features(0, Unroll(obs, own)), agent.target.network.features(0, Unroll(obs, target))
             q.append(ops.pick(agent.net(0, "q", States(own)), batch.action[:, t]))
-            next_q = agent.target(0, "q", Unroll(next_obs, target))
+            next_q = agent.target.network(0, "q", Unroll(next_obs, target))
             chooser = agent.net(0, "q", Unroll(next_obs, own)) if changes.get("double") else next_q
             following.append(back(ops.pick(next_q, chooser.argmax(-1))))
             own, target = (x.masked_fill(batch.done[:, t].unsqueeze(-1), 0) for x in (own, target))

@@ -210,7 +210,7 @@ class _Builder:
         if memory is not None and not memories:
             self.wrong(join(place, "memory"), f"does nothing: {name} remembers nothing")
         elif memory is not None and memory.name not in memories and ":" not in memory.name:
-            known = f"it learns from {' or '.join(memories)}"
+            known = f"it learns from {' or '.join(filter(None, (', '.join(memories[:-1]), memories[-1])))}"
             self.wrong(join(place, "memory.name"), f"{name} cannot learn from {memory.name}", known)
         elif memory is not None and agent.net is not None:
             self.check_recurrence(agent, getattr(algorithm, "recurrent", ()), memory.name, place)

@@ -28,7 +28,7 @@ def agent(memory: str = "Replay", net: Keys | None = None, **algorithm: Any) -> 
     made = trained(one, M)
     result = made.agents[0]
     assert isinstance(result, DQN) and result.updates == 0
-    result.target_flat.mul_(0.8)
+    result.target.flat.mul_(0.8)
     return result
 
 
@@ -46,7 +46,7 @@ def test_categorical_loss_equals_the_definition(double: bool, monkeypatch: pytes
     losses = own.loss(0)
     following, online, now = (
         net(0, "q", x).detach().view(M, N, 2, ATOMS)
-        for net, x in ((own.target, batch.next_obs), (own.net, batch.next_obs), (own.net, batch.obs))
+        for net, x in ((own.target.network, batch.next_obs), (own.net, batch.next_obs), (own.net, batch.obs))
     )
     divergence = torch.zeros(M, N, dtype=torch.float64)
     for m in range(M):
@@ -98,11 +98,12 @@ def test_every_network_has_noise_of_its_own_in_every_update(
     double: bool, of: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = agent(net={"noisy": True}, double=double, action_policy="greedy")
-    own.target_flat.copy_(own.optim.flat)  # so that outputs differ by their noise alone
+    own.target.flat.copy_(own.optim.flat)  # so that outputs differ by their noise alone
     drawn = Drawn(monkeypatch)
     for _ in range(2):
         own.loss(0)
-    assert drawn.networks == [getattr(own, name) for name in of] * 2
+    networks = {"net": own.net, "target": own.target.network}
+    assert drawn.networks == [networks[name] for name in of] * 2
     assert len({outputs.detach().numpy().tobytes() for outputs in drawn.outputs}) == 2 * len(of)
 
 
@@ -124,7 +125,7 @@ def test_gradients_of_the_divergence_are_those_of_the_cross_entropy(monkeypatch:
     parameters = list(own.net.parameters())
     found = torch.autograd.grad(own.loss(0).sum(), parameters)
     logits = ops.pick(own.by_atom(own.net(0, "q", batch.obs)), batch.action)
-    following = own.by_atom(own.target(0, "q", batch.next_obs))
+    following = own.by_atom(own.target.network(0, "q", batch.next_obs))
     best = ops.expectation(following, own.support).argmax(-1)
     target = ops.project(ops.pick(following, best).softmax(-1), batch.reward, batch.bootstrap, own.support)
     entropy = -(target.detach() * logits.log_softmax(-1)).sum(-1).mean(1)

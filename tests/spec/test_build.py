@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slmx.algorithm import ALGORITHMS
 from slmx.errors import SpecErrors
 from slmx.member.schedule import Schedule
 from slmx.net import NETS
@@ -50,8 +51,7 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
     (
         {f"{A}.name": "PPPO"},
         [
-            f'{A}.name: unknown algorithm "PPPO"; did you mean "PPO"? '
-            "known: Random, REINFORCE, A2C, PPO, SARSA, DQN, or module:Class"
+            f'{A}.name: unknown algorithm "PPPO"; did you mean "PPO"? known: {", ".join(ALGORITHMS)}, or module:Class'
         ],
     ),
     ({f"{A}.name": "no_such.module:X"}, [f'{A}.name: there is no module "no_such" for "no_such.module:X"']),
