@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -67,7 +68,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> BenchmarkRun:
 def test_a_benchmark_leaves_runs_tables_and_a_graph(whole: BenchmarkRun) -> None:
     assert not whole.failed and not whole.interrupted
     assert read_state(whole.directory) == ("benchmark", "DONE")
-    runs = sorted(path.parent.name.rpartition("_20")[0] for path in whole.directory.glob("*/run.json"))
+    runs = sorted(re.sub(r"_\d{8}_\d{6}$", "", path.parent.name) for path in whole.directory.glob("*/run.json"))
     assert runs == ["DQN_Acrobot-v1", "DQN_CartPole-v1", "PPO_Acrobot-v1", "PPO_CartPole-v1"]
     analyze_benchmark(whole.directory)
     assert (whole.directory / "benchmark_graph.html").exists()

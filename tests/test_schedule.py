@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,7 +63,7 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 def data() -> list[str]:
     """The names of the runs in the data folder, without their times."""
-    return sorted(path.name.rpartition("_20")[0] for path in Path("data").iterdir())
+    return sorted(re.sub(r"_\d{8}_\d{6}(_\d+)?$", "", path.name) for path in Path("data").iterdir())
 
 
 def test_everything_wrong_is_told_before_anything_starts(run: Callable[[Any], ScheduleRun]) -> None:
