@@ -39,6 +39,13 @@ BARS = {
     ("DDQN+PER", "LunarLander-v3"): Bar(250, 300_000, 266),
     ("A2C", "LunarLander-v3"): Bar(100, 300_000, 27),
     ("PPO", "Pendulum-v1"): Bar(-170, 300_000, -175),
+    ("SAC", "Pendulum-v1"): Bar(-155, 50_000, -151),
+    ("TD3", "Pendulum-v1"): Bar(-155, 50_000),
+    ("CrossQ", "Pendulum-v1"): Bar(-155, 50_000, -146),
+    ("DDPG", "Pendulum-v1"): Bar(-170, 50_000),
+    ("SAC", "LunarLanderContinuous-v3"): Bar(230, 300_000, 125),
+    ("TD3", "LunarLanderContinuous-v3"): Bar(200, 300_000),
+    ("CrossQ", "LunarLanderContinuous-v3"): Bar(260, 300_000, 269),
 }
 LONGEST = 1_000_000  # frames of an environment in a spec that is trained without being named
 # One agent in several environments at once, whatever its algorithm; frames in each environment.
