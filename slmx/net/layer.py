@@ -150,13 +150,14 @@ class Stack(nn.Module):
         super().__init__()
         self.layers, self.norms = nn.ModuleList(layers), nn.ModuleList(norms)
         self.activation, self.last = activation, last
-        self._layers = list(layers)
+        # plain references, as in Linear
+        self._layers, self._norms = list(layers), list(norms)
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         final = len(self._layers) - 1
         for i, layer in enumerate(self._layers):
-            if self.norms:
-                x = self.norms[i].forward(x)
+            if self._norms:
+                x = self._norms[i].forward(x)
             x = layer.forward(x, rows)
             if i < final or self.last:
                 x = self.activation(x)
