@@ -107,6 +107,11 @@ def mean(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return x.mean(1) if mask is None else masked_mean(x, mask)
 
 
+def weighted_mean(x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """Each member's mean `[M]` of `x` `[M, N]`, each sample times its weight `[M, N]` where there are weights."""
+    return (x if weight is None else weight * x).mean(1)
+
+
 def clipped_surrogate(log_ratio: torch.Tensor, advantage: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
     """PPO's policy loss per sample `[M, N]` (Schulman et al., 2017, arXiv:1707.06347); eps `[M, 1]`."""
     ratio = log_ratio.exp()

@@ -367,3 +367,9 @@ def test_rescaled_values() -> None:
     torch.testing.assert_close(ops.rescale(x)[:3], expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(ops.rescale_back(ops.rescale(x)), x)
     torch.testing.assert_close(ops.rescale_back(ops.rescale(x.float())), x.float(), rtol=1e-3, atol=1e-3)
+
+
+def test_weighted_means_are_each_member_s_own() -> None:
+    x = torch.tensor([[1.0, 3.0], [2.0, 6.0]])
+    assert ops.weighted_mean(x, None).tolist() == [2.0, 4.0]
+    assert ops.weighted_mean(x, torch.tensor([[1.0, 0.5], [0.0, 1.0]])).tolist() == [1.25, 3.0]

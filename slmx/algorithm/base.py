@@ -60,12 +60,9 @@ class Algorithm(Membered):
     memories: ClassVar[tuple[str, ...]] = ()  # memories it can use, by name; its default first
     recurrent: ClassVar[tuple[str, ...]] = ()  # those of them with which it can have a recurrent network as its `net`
     actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
-    net_keys: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # keys of the network that only some algorithms use, and this one does
-    squashes: ClassVar[bool] = (
-        False  # whether its continuous actions stay in [-1, 1], and so need bounds to be scaled to
-    )
+    # keys of the network that only some algorithms use, and this one does
+    net_keys: ClassVar[frozenset[str]] = frozenset()
+    squashes: ClassVar[bool] = False  # whether its continuous actions stay in [-1, 1]: they need bounds to be scaled to
     renorms: ClassVar[bool] = False  # whether its networks normalise over batches
     learns: ClassVar[bool] = True  # whether it makes anything of what it observes and is rewarded with
 

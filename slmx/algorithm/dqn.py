@@ -144,15 +144,18 @@ class DQN(ActionValueAlgorithm, ReplayAlgorithm):
         if self.hp.atoms is None:
             target = self.learned(batch.reward + batch.bootstrap * self.meant(ops.pick(following, best)))
             q = ops.pick(outputs, batch.action)
-            loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
-            error = q.detach() - target
+            loss, error = self.distance(q, target), q.detach() - target
         else:
             probability = ops.pick(self.by_atom(following), best).softmax(-1)
             target = ops.project(probability, batch.reward, batch.bootstrap, self.support)
             loss = ops.kl_divergence(target, ops.pick(self.by_atom(outputs), batch.action))
             error = loss.detach()  # transitions come by their loss, as in Rainbow
         self.memory[port].learned(batch.index, error)
-        return (loss if batch.weight is None else batch.weight * loss).mean(1)
+        return ops.weighted_mean(loss, batch.weight)
+
+    def distance(self, q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """How wrong each value is."""
+        return (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target)
 
     def meant(self, outputs: torch.Tensor) -> torch.Tensor:
         """The values that outputs stand for."""
@@ -180,6 +183,5 @@ class DQN(ActionValueAlgorithm, ReplayAlgorithm):
             next_value = self.meant(ops.pick(next_q, chooser.argmax(-1)).view(reward.shape))
             n = self.hp.num_step_returns
             target = self.learned(ops.n_step_return(reward, next_value, terminated, done, self.hp.gamma, n))
-        loss = (ops.huber if self.hp.loss == "huber" else ops.squared_error)(q, target).mean(1)
         self.memory[port].learned(batch.index, (q.detach() - target).transpose(1, 2))
-        return (loss if batch.weight is None else batch.weight * loss).mean(1)
+        return ops.weighted_mean(self.distance(q, target).mean(1), batch.weight)

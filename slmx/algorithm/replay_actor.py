@@ -73,8 +73,7 @@ class ReplayActor(ReplayAlgorithm):
     def critic_loss(self, port: int, batch: Transitions, q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss `[M]` of estimates `[E, M, N]` that are to come to targets `[M, N]`; the memory hears the errors."""
         self.memory[port].learned(batch.index, (q.detach() - target).mean(0))
-        loss = ops.squared_error(q, target).sum(0)
-        return (loss if batch.weight is None else batch.weight * loss).mean(1)
+        return ops.weighted_mean(ops.squared_error(q, target).sum(0), batch.weight)
 
     def step_critics(self, losses: list[torch.Tensor]) -> None:
         """One step of the critics down the sum of the ports' losses."""

@@ -106,7 +106,7 @@ class ImitatingAlgorithm(PolicyAlgorithm):
         returns.learned(experience.index, better.detach())
         policy_loss, value_loss = ops.imitation_losses(policy.log_prob(experience.action), better)
         loss = hp.sil_policy_loss_coef * policy_loss + hp.sil_val_loss_coef * value_loss
-        return (experience.weight * loss).mean(1)
+        return ops.weighted_mean(loss, experience.weight)
 
 
 def _replays(hypers: Sequence[Any]) -> list[PrioritizedReplay.Hyper]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slmx.member.streams import Streams
 from slmx.net.layer import Linear, Network
+from slmx.net.recurrent import GATES
 from slmx.net.sequence import States, Unroll
 from slmx.ops import flat
 
@@ -61,7 +62,7 @@ class Cell(nn.Module):
 class GRU(Cell):
     """Gated recurrent units (Cho et al., 2014, arXiv:1406.1078), the reset gate after the product as in torch."""
 
-    gates, parts = 3, 1
+    gates, parts = GATES["GRU"], 1
 
     def step(self, given: Tensor, state: Tensor, bias: Tensor, weight: Tensor) -> Tensor:
         kept = torch.baddbmm(bias, state, weight)
@@ -75,7 +76,7 @@ class GRU(Cell):
 class LSTM(Cell):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997) with a forget gate; a state is cell, then output."""
 
-    gates, parts = 4, 2
+    gates, parts = GATES["LSTM"], 2
 
     def step(self, given: Tensor, state: Tensor, bias: Tensor, weight: Tensor) -> Tensor:
         cell, output = state.chunk(2, -1)

@@ -16,13 +16,25 @@ if TYPE_CHECKING:
 
     from slmx.member.hyper import Stacked
     from slmx.member.streams import Streams
-    from slmx.net.layer import Linear, Network, Stack
+    from slmx.net.layer import Dueling, Linear, Network, Stack
 
 Heads = dict[str, tuple[int | tuple[int, int], float]]
 Activation = Literal[
     "tanh", "relu", "sigmoid", "elu", "selu", "celu", "gelu", "silu", "mish", "leaky_relu", "softplus", "softsign",
     "hardtanh", "hardswish", "relu6", "logsigmoid", "tanhshrink",
 ]  # fmt: skip
+
+
+class NetHyper(Hyper):
+    """What every network of layers has, and how it is optimised."""
+
+    hid_layers_activation: Activation = Field("tanh", description="activation after each hidden layer")
+    init_fn: Literal["orthogonal", "default"] = Field("orthogonal", description="initial weights; default: torch's")
+    head_depth: Int = Field(1, ge=1, description="layers of each head; all but the last as wide as what they look at")
+    dueling: bool = Field(False, description="Q-values from a value and an advantage stream")
+    shared: bool = Field(False, description="actor and critic share all layers but their heads")
+    clip_grad_val: MaybePerMember = Field(None, gt=0, description="largest norm of a member's gradient; null: no clip")
+    optim_spec: NamedHyper = Field(description="the optimiser, by name")
 
 
 class MLP:
@@ -33,28 +45,17 @@ class MLP:
 
     renorms = True  # `build` can normalise
 
-    class Hyper(Hyper):
+    class Hyper(NetHyper):
         """A multi-layer perceptron and how it is optimised."""
 
         type: str = Field("MLP", description="which network")
         hid_layers: list[Annotated[Int, Field(ge=1)]] = Field(
             [64, 64], min_length=1, description="widths of the hidden layers"
         )
-        hid_layers_activation: Activation = Field("tanh", description="activation after each hidden layer")
-        init_fn: Literal["orthogonal", "default"] = Field("orthogonal", description="initial weights; default: torch's")
-        head_depth: Int = Field(
-            1, ge=1, description="layers of each head; all but the last as wide as the last hidden layer"
-        )
         layer_norm: bool = Field(False, description="normalise each hidden layer's outputs before their activation")
-        dueling: bool = Field(False, description="Q-values from a value and an advantage stream")
         noisy: bool = Field(
             False, description="noise in the weights of all layers of Q-values but the first, to explore by"
         )
-        shared: bool = Field(False, description="actor and critic share encoder and trunk")
-        clip_grad_val: MaybePerMember = Field(
-            None, gt=0, description="largest norm of a member's gradient; null: no clip"
-        )
-        optim_spec: NamedHyper = Field(description="the optimiser, by name")
 
     @classmethod
     def build(
@@ -70,27 +71,16 @@ class MLP:
         Outputs are a number, or one of actions and one of atoms for each of them. `renormed`: what comes into each
         layer is normalised over the batch.
         """
-        from slmx.net.layer import Dueling, Linear, Network, NoisyLinear, Stack
+        from slmx.net.layer import Linear, Network, NoisyLinear, Stack
 
-        activation = activation_of(hp.hid_layers_activation)
         # as in Rainbow, in which the encoder alone, there of convolutions, has no noise
         after_encoder = NoisyLinear if hp.noisy and any("q" in port for port in heads) else Linear
-
-        def head(outputs: int, last_gain: float) -> Stack:
-            sizes = [hp.hid_layers[-1]] * hp.head_depth + [outputs]
-            layers = layers_of(hp, streams, sizes, after_encoder, last_gain)
-            return Stack(layers, activation, last=False, norms=norms_of(streams, sizes, renormed))
-
-        def made(name: str, outputs: int | tuple[int, int], last_gain: float) -> Stack | Dueling:
-            actions, atoms = outputs if isinstance(outputs, tuple) else (outputs, 1)
-            if hp.dueling and name == "q":
-                return Dueling(head(atoms, last_gain), head(actions * atoms, last_gain), atoms)
-            return head(actions * atoms, last_gain)
-
         encoders = [cls.encoder(hp, streams, shape, renormed) for shape in inputs]
         layers = layers_of(hp, streams, hp.hid_layers, after_encoder)
-        trunk = Stack(layers, activation, norms=norms_of(streams, hp.hid_layers, renormed))
-        return Network(encoders, trunk, [{name: made(name, *own) for name, own in port.items()} for port in heads])
+        norms = norms_of(streams, hp.hid_layers, renormed)
+        trunk = Stack(layers, activation_of(hp.hid_layers_activation), norms=norms)
+        made = heads_of(hp, streams, hp.hid_layers[-1], heads, after_encoder, renormed)
+        return Network(encoders, trunk, made)
 
     @classmethod
     def misfits(cls, hyper: Any, shape: tuple[int, ...]) -> dict[str, str]:
@@ -112,6 +102,31 @@ class MLP:
         return Flattened(layers_of(hp, streams, sizes), activation_of(hp.hid_layers_activation), norms=norms)
 
 
+def heads_of(
+    hp: Stacked,
+    streams: Streams,
+    width: int,
+    heads: Sequence[Heads],
+    kind: type[Linear] | None = None,
+    renormed: bool = False,
+) -> list[dict[str, Stack | Dueling]]:
+    """The heads of each port over so many features, by name; Q-values have two streams where they duel."""
+    from slmx.net.layer import Dueling, Stack
+
+    def head(outputs: int, last_gain: float) -> Stack:
+        sizes = [width] * hp.head_depth + [outputs]
+        layers, norms = layers_of(hp, streams, sizes, kind, last_gain), norms_of(streams, sizes, renormed)
+        return Stack(layers, activation_of(hp.hid_layers_activation), last=False, norms=norms)
+
+    def made(name: str, outputs: int | tuple[int, int], last_gain: float) -> Stack | Dueling:
+        actions, atoms = outputs if isinstance(outputs, tuple) else (outputs, 1)
+        if hp.dueling and name == "q":
+            return Dueling(head(atoms, last_gain), head(actions * atoms, last_gain), atoms)
+        return head(actions * atoms, last_gain)
+
+    return [{name: made(name, *own) for name, own in port.items()} for port in heads]
+
+
 def layers_of(
     hp: Stacked,
     streams: Streams,
@@ -127,7 +142,7 @@ def layers_of(
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         outputs = last_gain if i == len(sizes) - 2 else None
         layer = (kind or Linear)(streams, n_in, n_out, hp.init_fn, 2**0.5 if outputs is None else outputs)
-        made.append(Normalized(layer) if hp.layer_norm and outputs is None else layer)
+        made.append(Normalized(layer) if getattr(hp, "layer_norm", False) and outputs is None else layer)
     return made
 
 

@@ -30,9 +30,8 @@ def write_figures(
     """Write each figure as `{path}.html` and `{path}.png`; `home` gets the plotly.min.js that all of them read.
 
     Figures of `below` follow in the HTML file of the same path, and in no PNG: they are for the mouse. `pages` are
-    written as HTML alone.
-    All PNG files are drawn in one start of a browser, or by one that has been started. Where there is none, or it
-    fails, one line in the log says so and the HTML files stand.
+    written as HTML alone. All PNG files are drawn in one start of a browser, or by one that has been started. Where
+    there is none, or it fails, one line in the log says so and the HTML files stand.
     """
     if not figures:
         return
