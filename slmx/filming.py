@@ -87,7 +87,7 @@ def film_all(trial: Path, over: threading.Event) -> None:
 def film(trial: Path, model: Path, over: threading.Event) -> None:
     """Film the first episode of its session's evaluations, greedily played by a model; a file for each environment."""
     from slmx.display import Film
-    from slmx.record import read_model
+    from slmx.model_file import read_model
     from slmx.session import Program, Session
 
     spec = filmed_spec(trial)

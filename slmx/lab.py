@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from slmx.camera import filming
 from slmx.errors import SlmxError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
-from slmx.record import Recorder, make_directory, read_facts, read_model, write_spec, write_state
+from slmx.model_file import find_model, read_model
+from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
 from slmx.spec.dump import dump
 from slmx.storage import mirrored, store_of
 from slmx.table import written
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
 DEV_FRAMES = 5000
-MODEL = re.compile(r"session_(?P<session>\d+)(?:_(?P<model>best|\d+))?")  # the name of a model's file
 ENDED = ("DONE", "FAILED")  # states of a run of which nothing is left to do
 
 
@@ -426,31 +425,6 @@ def read_trial(trial: Path) -> tuple[Spec, list[Ended]]:
 
     files = TrialFiles(trial)
     return restore(files.record["spec"]), files.sessions
-
-
-def find_model(trial: Path, model: str, session: int | None) -> tuple[int, Path]:
-    """A session and its model "last", "best" or of a frame; by default of the first session that left such a one.
-
-    SlmxError where there is none, with what there is.
-    """
-    models: dict[int, dict[str, Path]] = {}
-    for path in (trial / "model").glob("session_*.safetensors"):
-        if match := MODEL.fullmatch(path.stem):
-            models.setdefault(int(match["session"]), {})[match["model"] or "last"] = path
-    if not models:
-        raise SlmxError(f"{trial}: there is no model to play: no session came far enough to leave one")
-    if session is not None and session not in models:
-        known = ", ".join(map(str, sorted(models)))
-        raise SlmxError(f"{trial}: there is no model of session {session}; there are those of: {known}")
-    asked = sorted(models) if session is None else [session]
-    chosen = next((s for s in asked if model in models[s]), None)
-    if chosen is None:
-        whose = "any session" if session is None else f"session {session}"
-        there = sorted(
-            {name for s in asked for name in models[s]}, key=lambda name: (name.isdecimal(), len(name), name)
-        )
-        raise SlmxError(f'{trial}: there is no model "{model}" of {whose}; there are: {", ".join(there)}')
-    return chosen, models[chosen][model]
 
 
 def stored_returns(trial: Path, session: int, env: int, frame: int | None) -> list[float] | None:

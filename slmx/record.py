@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmx.camera import PLACE
 from slmx.errors import SlmxError, WriteError
+from slmx.model_file import write_model
 from slmx.storage import is_uri, store_of
 from slmx.table import Table
 from slmx.whole import whole, writing
@@ -155,27 +156,6 @@ def is_culled(trial: Path) -> bool:
     """Whether a trial had left its program before that ended."""
     path = trial / "sessions.json"
     return path.exists() and any(own["state"] == "CULLED" for own in json.loads(path.read_text()))
-
-
-def write_model(path: Path, model: dict[str, Tensor], frame: int | None = None) -> None:
-    """Write a model file whole; with the frame that it is of, and on the disk when this returns, if one is given."""
-    from safetensors.torch import save
-
-    with whole(path, "wb", sync=frame is not None) as file:
-        file.write(save(model, None if frame is None else {"frame": str(frame)}))
-
-
-def read_model(path: Path) -> tuple[dict[str, Any], int | None]:
-    """The tensors of a model file, and the frame that it is of where that is before the end of its training."""
-    from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            frame = (file.metadata() or {}).get("frame")
-        return load_file(path), None if frame is None else int(frame)
-    except (OSError, SafetensorError) as error:
-        raise SlmxError(f"{path}: not a model file: {error}") from error
 
 
 class Recorder:

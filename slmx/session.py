@@ -234,8 +234,8 @@ class Program:
 
         One episode of every sub-environment counts, its first, so that short episodes are not favoured.
         `seeds(session, env, copies)`: the sub-environments' seeds, by default those of the session's evaluation.
-        `see`: is shown a picture `[H, W, 3]` of the first sub-environment before every step, and the
-        environment's number.
+        `see`: is shown a picture `[H, W, 3]` of the first sub-environment before every step, and the environment's
+        number.
         """
         share = {e: self.space.share(e, s.slots) if s.slots > 1 else 1 for e, s in enumerate(self.spaces)}
         layout = self.space.with_counts(lambda a, e: episodes * share[e]).layout([s.slots for s in self.spaces])

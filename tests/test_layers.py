@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric", "storage"},
-    "record": {"errors", "table", "whole", "storage", "camera"},
+    "model_file": BASE,
+    "record": {"errors", "table", "whole", "storage", "camera", "model_file"},
     "watch": {"space", "env"},
     "session": LEARNING | {"spec", "space", "env", "record", "watch"},
     "analysis": {"record", "errors", "metric", "whole", "alongside"},
@@ -51,10 +52,10 @@ MAY_IMPORT = {
     | {"storage", "table", "camera"},
     "display": {"errors", "camera"},
     "camera": {"errors", "whole"},
-    "filming": {"camera", "analysis", "env", "errors", "spec", "display", "record", "session"},
+    "filming": {"camera", "analysis", "env", "errors", "spec", "display", "model_file", "session"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
-    | {"storage", "lock", "table", "camera"},
+    | {"storage", "lock", "table", "camera", "model_file"},
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,

@@ -11,6 +11,7 @@ import pytest
 
 from slmx import lab
 from slmx.errors import SlmxError
+from slmx.model_file import read_model
 from slmx.record import Recorder
 from slmx.session import Program, Session
 from slmx.spec.build import build
@@ -71,7 +72,7 @@ def test_the_model_of_a_frame_is_what_had_been_learned_there(tmp_path: Path) -> 
     program = Program([Session(kept(150), 0, index) for index in (0, 1)])
     program.run(lambda program: seen.update({program.frames[0]: parameters(program.agents[0]).clone()}))
     for frame in (150, 300, 600):
-        tensors, known = lab.read_model(directory / f"trial_0/model/session_1_{frame}.safetensors")
+        tensors, known = read_model(directory / f"trial_0/model/session_1_{frame}.safetensors")
         other = Program([Session(kept(150), 0, 1)])
         other.load([tensors])
         assert known == frame and (parameters(other.agents[0])[0] == seen[frame][1]).all()
@@ -107,7 +108,7 @@ def test_ties_and_what_is_no_number(tmp_path: Path) -> None:
     ]:
         recorder.evaluations([Evaluation(0, frame, 0, 0, 0, total, 1) for total in returns])
         recorder.models(frame, lambda m: asked.append(m) or program.model(m), regular=False)
-        frames.append(lab.read_model(tmp_path / "model/session_0_best.safetensors")[1] if asked else None)
+        frames.append(read_model(tmp_path / "model/session_0_best.safetensors")[1] if asked else None)
     assert frames == [None, 2, 2, 2, 5] and asked == [0, 0], "of equals the first; what is no number is never best"
 
 
@@ -158,7 +159,7 @@ def test_every_trial_of_a_search_keeps_its_own(scheduler: Keys | None, tmp_path:
             there = {path.stem for path in (trial / "model").glob(f"session_{session}*")}
             assert there == {f"session_{session}{end}" for end in ("", "_best", *(f"_{f}" for f in frames))}
             means = table.groupby("frame")["return"].mean()
-            assert lab.read_model(trial / f"model/session_{session}_best.safetensors")[1] == means.idxmax()
+            assert read_model(trial / f"model/session_{session}_best.safetensors")[1] == means.idxmax()
             for frame in frames:
                 assert lab.enjoy(trial, session=session, model=str(frame)).repeats
 
