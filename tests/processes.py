@@ -62,6 +62,15 @@ class Command:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out or "", err or ""
 
+    def gone(self, number: signal.Signals, seconds: float = 20) -> None:
+        """Send a signal likewise, and wait until nothing is left of the command and of all that came of it."""
+        self.tell(number)
+        self.process.wait(60)
+        until = time.monotonic() + seconds
+        while alive(self.mark):
+            assert time.monotonic() < until, alive(self.mark)
+            time.sleep(0.1)
+
     def alive(self) -> dict[int, dict[str, str]]:
         """All processes that came of it and still are, with their environments."""
         return alive(self.mark)

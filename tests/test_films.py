@@ -6,7 +6,6 @@ import contextlib
 import json
 import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from slmx.search.job import Job
 from slmx.spec.build import build
 from slmx.spec.check import problems
 from slmx.spec.model import Spec
-from tests.processes import alive, running
+from tests.processes import running
 from tests.programs import Keys, spec
 from tests.search.test_job import finish, order_of
 from tests.test_resume import A2C, interrupted, left, resumed, whole
@@ -204,11 +203,6 @@ def test_nothing_goes_on_filming_when_a_run_is_ended(number: signal.Signals, fra
         films = lambda: list(tmp_path.glob("data/*/trial_0/video/.session*.mp4"))
         ended = lambda: [path for path in tmp_path.glob("data/*/trial_0/sessions.json") if "DONE" in path.read_text()]
         command.wait_for(lambda: bool(films() and (ended() or frames > 4000)))
-        assert len(alive(command.mark)) >= 2
-        command.tell(number)
-        command.process.wait(60)
-        until = time.monotonic() + 20
-        while alive(command.mark):
-            assert time.monotonic() < until, alive(command.mark)
-            time.sleep(0.1)
+        assert len(command.alive()) >= 2
+        command.gone(number)
     assert not list(tmp_path.glob("data/*/trial_0/video/.*")), "nor is half a film left"

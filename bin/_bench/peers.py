@@ -45,45 +45,42 @@ def sb3_ppo(env: str, seed: int, lr: float = PPO["lr"], gamma: float = GAMMA, en
     )
 
 
+def replaying(env: str, setting: dict[str, Any]) -> dict[str, Any]:
+    """What stable-baselines3's algorithms with a replay memory share."""
+    from stable_baselines3.common.env_util import make_vec_env
+
+    return {
+        "policy": "MlpPolicy",
+        "env": make_vec_env(env, 1, seed=0),
+        "learning_rate": setting["lr"],
+        "buffer_size": setting["memory"],
+        "learning_starts": setting["learning_starts"],
+        "batch_size": setting["batch"],
+        "gamma": GAMMA,
+        "device": "cpu",
+    }
+
+
 def stable_baselines3(algorithm: str, env: str, frames: int) -> Callable[[], Any]:
     """A model's `learn`, ready to be called."""
     import stable_baselines3 as sb3
-    from stable_baselines3.common.env_util import make_vec_env
 
     if algorithm == "PPO":
         model: Any = sb3_ppo(env, 0)
     elif algorithm == "SAC":
-        model = sb3.SAC(
-            "MlpPolicy",
-            make_vec_env(env, 1, seed=0),
-            learning_rate=SAC["lr"],
-            buffer_size=SAC["memory"],
-            learning_starts=SAC["learning_starts"],
-            batch_size=SAC["batch"],
-            tau=SAC["polyak"],
-            gamma=GAMMA,
-            policy_kwargs={"net_arch": HIDDEN},
-            device="cpu",
-        )
+        model = sb3.SAC(tau=SAC["polyak"], policy_kwargs={"net_arch": HIDDEN}, **replaying(env, SAC))
     else:
         start, end, steps = DQN["explore"]
         model = sb3.DQN(
-            "MlpPolicy",
-            make_vec_env(env, 1, seed=0),
-            learning_rate=DQN["lr"],
-            buffer_size=DQN["memory"],
-            learning_starts=DQN["learning_starts"],
-            batch_size=DQN["batch"],
             train_freq=DQN["train_every"],
             gradient_steps=1,
-            gamma=GAMMA,
             target_update_interval=DQN["target_every"],
             exploration_initial_eps=start,
             exploration_final_eps=end,
             exploration_fraction=min(1.0, steps / frames),
             max_grad_norm=DQN["max_grad_norm"],
             policy_kwargs={"net_arch": HIDDEN, "activation_fn": nn.ReLU},
-            device="cpu",
+            **replaying(env, DQN),
         )
     return lambda: model.learn(frames)
 

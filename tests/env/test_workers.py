@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from slmx.env.gymnasium import GymnasiumEnv
 from slmx.env.workers import WorkerEnv
 from slmx.errors import SpecError
 from slmx.spec.model import Spec
-from tests.processes import alive, running
+from tests.processes import running
 from tests.programs import Keys, spec
 from tests.test_resume import A2C, interrupted, resumed, whole
 
@@ -155,10 +154,5 @@ def test_no_process_outlives_the_program(number: signal.Signals, seconds: float,
     (tmp_path / "spec.json").write_text(json.dumps({"long": raw}))
     (tmp_path / "_fitness.json").write_text("{}")
     with running("run", "spec.json", "train", "--no-graphs", cwd=tmp_path) as command:
-        command.wait_for(lambda: (tmp_path / "stepped").exists() and len(alive(command.mark)) >= 3)
-        command.tell(number)
-        command.process.wait(60)
-        until = time.monotonic() + 20
-        while alive(command.mark):
-            assert time.monotonic() < until, alive(command.mark)
-            time.sleep(0.1)
+        command.wait_for(lambda: (tmp_path / "stepped").exists() and len(command.alive()) >= 3)
+        command.gone(number)
