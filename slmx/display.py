@@ -18,6 +18,7 @@ from rich.text import Text
 
 from slmx.camera import ERRORS, PLACE
 from slmx.errors import SlmxError, counted
+from slmx.footprint import memory_bytes, readable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,8 @@ class Display:
         size = f"{counted(program.members, 'session')} x {sum(program.total_frames):,} frames"
         self.console.print(f"[bold]{spec.name}[/]: {agents} in {envs}, {size}")
         self.console.print(Text(str(directory), style="dim"))
+        if kept := sum(memory_bytes(spec).values()) * program.members:
+            self.console.print(f"replay memory: {readable(kept)} when it is full")
         if self._before:
             self.console.print(f"goes on from frame {self._before:,}")
         self._start()

@@ -70,8 +70,10 @@ def train(
     the training and keeps what there is.
     """
     from slmx.display import Display
+    from slmx.footprint import refuse_what_cannot_fit
     from slmx.session import Program
 
+    refuse_what_cannot_fit(spec, spec.meta.max_session)
     with loading():
         program = Program(_sessions(spec))
     display = display or Display(quiet)

@@ -17,32 +17,48 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from settings import DQN, GAMMA, HIDDEN, PPO, SAC
+from settings import ATARI, DQN, GAMMA, HIDDEN, PPO, SAC, setting_of
 from torch import nn
 
 
-def sb3_ppo(env: str, seed: int, lr: float = PPO["lr"], gamma: float = GAMMA, entropy: float = PPO["entropy"]) -> Any:
+def sb3_ppo(env: str, seed: int, lr: float | None = None, gamma: float = GAMMA, entropy: float = PPO["entropy"]) -> Any:
     """stable-baselines3's PPO, ready to learn."""
     import stable_baselines3 as sb3
     from stable_baselines3.common.env_util import make_vec_env
 
+    setting = setting_of("PPO", env)
+    if env in ATARI:
+        policy, envs, options = "CnnPolicy", atari(ATARI[env], setting["envs"], seed), {}
+    else:
+        policy, envs = "MlpPolicy", make_vec_env(env, setting["envs"], seed=seed)
+        options = {"policy_kwargs": {"net_arch": HIDDEN, "activation_fn": nn.Tanh}}
     return sb3.PPO(
-        "MlpPolicy",
-        make_vec_env(env, PPO["envs"], seed=seed),
-        learning_rate=lr,
-        n_steps=PPO["horizon"],
-        batch_size=PPO["minibatch"],
-        n_epochs=PPO["epochs"],
+        policy,
+        envs,
+        learning_rate=setting["lr"] if lr is None else lr,
+        n_steps=setting["horizon"],
+        batch_size=setting["minibatch"],
+        n_epochs=setting["epochs"],
         gamma=gamma,
-        gae_lambda=PPO["lam"],
-        clip_range=PPO["clip"],
+        gae_lambda=setting["lam"],
+        clip_range=setting["clip"],
         ent_coef=entropy,
-        vf_coef=PPO["value"],
-        max_grad_norm=PPO["max_grad_norm"],
-        policy_kwargs={"net_arch": HIDDEN, "activation_fn": nn.Tanh},
+        vf_coef=setting["value"],
+        max_grad_norm=setting["max_grad_norm"],
         seed=seed,
         device="cpu",
+        **options,
     )
+
+
+def atari(env: str, count: int, seed: int) -> Any:
+    """Copies of a game, seen and played as in DQN."""
+    import ale_py
+    from stable_baselines3.common.env_util import make_atari_env
+    from stable_baselines3.common.vec_env import VecFrameStack
+
+    gym.register_envs(ale_py)
+    return VecFrameStack(make_atari_env(env, count, seed=seed), 4)
 
 
 def replaying(env: str, setting: dict[str, Any]) -> dict[str, Any]:

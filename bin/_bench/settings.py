@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 GAMMA = 0.99
+ATARI = {"Pong-v5": "PongNoFrameskip-v4"}  # the same game by its name in envpool and in gymnasium
 HIDDEN = [64, 64]
 PPO = {
     "envs": 8,
@@ -18,6 +19,7 @@ PPO = {
     "value": 0.5,
     "max_grad_norm": 0.5,
 }
+PONG = PPO | {"lr": 2.5e-4, "clip": 0.1}  # of PPO's; the network is the one of Mnih et al., 2015
 A2C = {"envs": 8, "horizon": 16, "lr": 7e-4, "lam": 0.95, "entropy": 0.01, "value": 0.5, "max_grad_norm": 0.5}
 DQN = {
     "lr": 1e-3,
@@ -64,7 +66,7 @@ def spec(algorithm: str, env: str, frames: int, backend: str = "envpool") -> dic
         }
         bodies = 1
     else:
-        setting = {"PPO": PPO, "A2C": A2C}[algorithm]
+        setting = setting_of(algorithm, env)
         learning = {
             "name": algorithm,
             "gamma": GAMMA,
@@ -75,18 +77,24 @@ def spec(algorithm: str, env: str, frames: int, backend: str = "envpool") -> dic
         }
         if algorithm == "PPO":
             learning |= {
-                "clip_eps": PPO["clip"],
-                "minibatch_size": PPO["minibatch"],
-                "training_epoch": PPO["epochs"],
+                "clip_eps": setting["clip"],
+                "minibatch_size": setting["minibatch"],
+                "training_epoch": setting["epochs"],
             }
-        agent = {"algorithm": learning, "memory": {"name": "Rollout"}, "net": _net("tanh", setting)}
+        net = _images(setting) if env in ATARI else _net("tanh", setting)
+        agent = {"algorithm": learning, "memory": {"name": "Rollout"}, "net": net}
         bodies = setting["envs"]
     return {
         "agent": [{"name": algorithm.lower(), **agent}],
-        "env": [{"name": env, "max_frame": frames, "backend": backend}],
+        "env": [{"name": env, "max_frame": frames, "backend": backend} | ({"atari": {}} if env in ATARI else {})],
         "body": {"product": "outer", "num": bodies},
         "meta": {"max_session": 1, "eval_episode": 1, "threads": 1},
     }
+
+
+def setting_of(algorithm: str, env: str) -> dict[str, Any]:
+    """What an algorithm that learns from rollouts is to be run with in an environment."""
+    return PONG if env in ATARI else {"PPO": PPO, "A2C": A2C}[algorithm]
 
 
 def search_spec(settings: int, frames: int) -> dict[str, Any]:
@@ -104,5 +112,16 @@ def _net(activation: str, setting: dict[str, Any]) -> dict[str, Any]:
         "hid_layers": HIDDEN,
         "hid_layers_activation": activation,
         "clip_grad_val": setting.get("max_grad_norm"),
+        "optim_spec": {"name": "Adam", "lr": setting["lr"]},
+    }
+
+
+def _images(setting: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "ConvNet",
+        "conv_layers": [[32, 8, 4], [64, 4, 2], [64, 3, 1]],
+        "hid_layers": [512],
+        "shared": True,
+        "clip_grad_val": setting["max_grad_norm"],
         "optim_spec": {"name": "Adam", "lr": setting["lr"]},
     }

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from arguments import ROOT
+from settings import ATARI
 
 HERE = Path(__file__).parent
 PEERS = {"stable-baselines3": "stable-baselines3", "cleanrl": "CleanRL's loop"}
-PEER_PACKAGES = ["stable-baselines3==2.9.2"]
+PEER_PACKAGES = ["stable-baselines3==2.9.2", "ale-py==0.12.1", "opencv-python-headless==5.0.0.93"]
 PEER_PACKAGES_AS_HERE = ["torch", "gymnasium[box2d]", "ray[tune]", "optuna"]
 DISCRETE = ["CartPole-v1", "LunarLander-v3"]
-ENVS = {"PPO": DISCRETE, "A2C": DISCRETE, "DQN": DISCRETE, "SAC": ["Pendulum-v1"]}
+ENVS = {"PPO": [*DISCRETE, "Pong-v5"], "A2C": DISCRETE, "DQN": DISCRETE, "SAC": ["Pendulum-v1"]}
 # Frames per member. DQN and SAC start to learn after 1000, so all of their contenders run equally many.
 FRAMES = {
     "PPO": {1: 102_400, 4: 51_200, 16: 20_480, 64: 10_240},
@@ -30,6 +31,7 @@ FRAMES = {
 }
 PEER_FRAMES = {"PPO": 30_720, "DQN": 10_000, "SAC": 5_000}
 LOOPS = ("PPO", "DQN")  # of CleanRL's
+ATARI_FRAMES = 5_120
 
 
 def bench_speed(only: str, peers: bool, quick: bool) -> None:
@@ -40,8 +42,8 @@ def bench_speed(only: str, peers: bool, quick: bool) -> None:
     contenders: dict[tuple[str, str, str], list[str]] = {}
     for algorithm, sizes in FRAMES.items():
         for env in ENVS[algorithm][:1] if quick else ENVS[algorithm]:
-            for m in members:
-                frames = str(max(sizes[m] // shrink, 4096))
+            for m in members[: 1 if env in ATARI else None]:
+                frames = str(ATARI_FRAMES if env in ATARI else max(sizes[m] // shrink, 4096))
                 # one environment alone is quicker without envpool's thread, and is what the peers step
                 for backend in ("envpool", "gymnasium") if m == 1 and algorithm in ("DQN", "SAC") else ("envpool",):
                     setting = f"{algorithm}/{env}/{m}" + ("/gymnasium" if backend == "gymnasium" else "")
@@ -50,8 +52,8 @@ def bench_speed(only: str, peers: bool, quick: bool) -> None:
                         contenders[algorithm, env, who] = [sys.executable, str(HERE), "one", setting, frames]
             measured = any(key[:2] == (algorithm, env) for key in contenders)
             if python and measured and algorithm in PEER_FRAMES:
-                frames = max(PEER_FRAMES[algorithm] // shrink, 4096)
-                for peer in PEERS if algorithm in LOOPS else list(PEERS)[:1]:
+                frames = ATARI_FRAMES if env in ATARI else max(PEER_FRAMES[algorithm] // shrink, 4096)
+                for peer in PEERS if algorithm in LOOPS and env not in ATARI else list(PEERS)[:1]:
                     contenders[algorithm, env, peer] = [
                         str(python), str(HERE / "peers.py"), peer, algorithm, env, str(frames)
                     ]  # fmt: skip

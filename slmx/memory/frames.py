@@ -11,6 +11,7 @@ from slmx.lazy import torch
 from slmx.memory.prioritized import PrioritizedReplay
 from slmx.memory.replay import Replay
 from slmx.memory.ring import Ring
+from slmx.memory.room import zeros
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +35,7 @@ class FrameRing(Ring):
         members, n, self.channels, *self.size = obs.shape
         numbers = torch.zeros(members, n, 2 * self.channels, dtype=torch.int32, device=obs.device)
         super().__init__(capacity, [numbers, action, reward, bootstrap], dtype)
-        self.pictures = obs.new_zeros(members, math.ceil(capacity * (1 + SPARE)), math.prod(self.size))
+        self.pictures = zeros(members, math.ceil(capacity * (1 + SPARE)), math.prod(self.size), like=obs)
         self.count = torch.zeros(members, dtype=torch.int64, device=obs.device)
         self.oldest = torch.zeros_like(self.count)  # no transition needs a number below it
         self.rows = 0
@@ -98,7 +99,7 @@ class FrameRing(Ring):
         needed = int((following - self.oldest).max())
         if needed <= room:
             return
-        pictures = self.pictures.new_zeros(members, max(needed, room + room // 4), size)
+        pictures = zeros(members, max(needed, room + room // 4), size, like=self.pictures)
         for member, (start, end) in enumerate(zip(self.oldest.tolist(), self.count.tolist(), strict=True)):
             kept = torch.arange(start, end, device=pictures.device)
             pictures[member, kept % pictures.shape[1]] = self.pictures[member, kept % room]

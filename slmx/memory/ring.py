@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from slmx.lazy import torch
 from slmx.member.axis import Membered
+from slmx.memory import room
 
 
 class Ring(Membered):
@@ -28,16 +29,21 @@ class Ring(Membered):
             self.places.append((kind, start, width, shape, x.dtype))
             widths[kind] = start + width
         self.stores = {
-            kind: torch.zeros(members * capacity, width, dtype=kind, device=device) for kind, width in widths.items()
+            kind: room.zeros(members * capacity, width, like=like[0], dtype=kind) for kind, width in widths.items()
         }
         self.first = capacity * torch.arange(members, device=device)[:, None]
 
     def follow(self, index: Sequence[int]) -> None:
-        self.stores = {
-            kind: store.view(len(self.first), self.capacity, -1)[index].flatten(0, 1)
-            for kind, store in self.stores.items()
-        }
+        self.stores = {kind: self._chosen(store, index) for kind, store in self.stores.items()}
         self.first = self.first[: len(index)]
+
+    def _chosen(self, store: torch.Tensor, index: Sequence[int]) -> torch.Tensor:
+        """The rows of members `index`, in that order."""
+        rows = store.view(len(self.first), -1)
+        kept = room.zeros(len(index), rows.shape[1], like=store)
+        for place, member in enumerate(index):
+            kept[place] = rows[member]
+        return kept.view(-1, store.shape[1])
 
     def write(self, head: int, fields: Sequence[torch.Tensor]) -> None:
         """Put rows `[M, n, ...]`, n at most `capacity`, from place `head` on."""

@@ -17,6 +17,7 @@ from slmx.analysis.graph import Browser
 from slmx.analysis.objective import ranked
 from slmx.analysis.validation import NAME
 from slmx.errors import SpecError, WriteError
+from slmx.footprint import refuse_what_cannot_fit
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
 from slmx.record import SPACE, write_json, write_spec, write_state
@@ -126,6 +127,8 @@ class Experiment:
         with leaving(ray_for(spec)) as (folder, leave), self._opened:
             workers = on_tune.workers(spec.meta.resources)
             size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
+            if not spec.meta.ray_address:  # a cluster's nodes have memories of their own
+                refuse_what_cannot_fit(spec, size * spec.meta.max_session, workers)
             facts = facts or {"workers": workers, "settings": size}
             directory = place()
             if not (directory / "spec.json").exists():

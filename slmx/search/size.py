@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from slmx.env import describe
-from slmx.memory.replay import Replay
+from slmx.footprint import memory_bytes, ports
 from slmx.search.scheduler import scheduler_of
-from slmx.space import resolve
 from slmx.spec.registry import REGISTRIES
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Box
-
     from slmx.spec.model import Spec
 
 # numbers that a program multiplies for one observation of each member, on a core: 64x64 networks gain up to a hundred
@@ -47,13 +43,13 @@ def room(spec: Spec) -> int:
     """How many members a program may have, by the size of their networks and of their memories."""
     products = GPU_PRODUCTS if spec.meta.device != "cpu" and spec.meta.resources.gpu else PRODUCTS
     most = min(LARGEST, products // max(1, member_products(spec)))
-    return max(1, min(most, REMEMBERED // max(1, member_bytes(spec))))
+    return max(1, min(most, REMEMBERED // max(1, sum(memory_bytes(spec).values()))))
 
 
 def member_products(spec: Spec) -> int:
     """About how many numbers one member's networks multiply: an actor's and a critic's for each port."""
     total = 0
-    for agent, obs_space, outputs in _ports(spec):
+    for agent, obs_space, outputs in ports(spec):
         net = spec.agent[agent].net
         kind = None if net is None else REGISTRIES["net"].find(getattr(net, "type", None))
         count = getattr(kind, "multiplications", None)
@@ -62,26 +58,3 @@ def member_products(spec: Spec) -> int:
         else:
             total += UNKNOWN if net else 0
     return total
-
-
-def member_bytes(spec: Spec) -> int:
-    """About how many bytes one member's replay memories take: two observations, an action, reward and end a row."""
-    total = 0
-    for agent, obs_space, outputs in _ports(spec):
-        memory = spec.agent[agent].memory
-        kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
-        observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
-        steps = getattr(memory, "sequence_length", 1) + getattr(memory, "burn_in", 0)
-        total += getattr(memory, "max_size", 0) * steps * (observed + (outputs + 2) * 4)
-    return total
-
-
-def _ports(spec: Spec) -> list[tuple[int, Box, int]]:
-    """(agent, observation space, action size) of each agent in each environment it lives in."""
-    spaces = [describe(env) for env in spec.env]
-    found = []
-    for agent, env in resolve(spec.body, len(spec.agent), len(spec.env)).counts:
-        action = spaces[env].action_space
-        outputs = int(getattr(action, "n", 0)) or math.prod(action.shape or (1,))
-        found.append((agent, spaces[env].obs_space, outputs))
-    return found

@@ -1,0 +1,78 @@
+"""How many bytes replay memories take, before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from slmx.env import describe
+from slmx.errors import SpecError, counted
+from slmx.memory import room
+from slmx.memory.replay import Replay
+from slmx.space import resolve
+from slmx.spec.registry import REGISTRIES
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Box
+
+    from slmx.spec.model import Spec
+
+
+def ports(spec: Spec) -> list[tuple[int, Box, int]]:
+    """(agent, observation space, action size) of each agent in each environment it lives in."""
+    spaces = [describe(env) for env in spec.env]
+    found = []
+    for agent, env in resolve(spec.body, len(spec.agent), len(spec.env)).counts:
+        action = spaces[env].action_space
+        outputs = int(getattr(action, "n", 0)) or math.prod(action.shape or (1,))
+        found.append((agent, spaces[env].obs_space, outputs))
+    return found
+
+
+def memory_bytes(spec: Spec) -> dict[int, int]:
+    """About how many bytes one member's replay memories take, by agent: observations, an action, reward and end a row.
+
+    Agents without any are not in it.
+    """
+    found: dict[int, int] = {}
+    for agent, obs_space, outputs in ports(spec):
+        memory = spec.agent[agent].memory
+        kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
+        rows = getattr(memory, "max_size", 0)
+        if rows:
+            observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
+            steps = getattr(memory, "sequence_length", 1) + getattr(memory, "burn_in", 0)
+            found[agent] = found.get(agent, 0) + rows * steps * (observed + (outputs + 2) * 4)
+    return found
+
+
+def refuse_what_cannot_fit(spec: Spec, members: int, programs: int = 1) -> None:
+    """SpecError where the replay memories of so many members in each of so many programs have nowhere to lie.
+
+    One that is large lies in a file, so it is the disk that has to hold it. A GPU's memory is not looked at.
+    """
+    if spec.meta.device == "cuda":
+        return
+    each = {agent: size * members for agent, size in memory_bytes(spec).items()}
+    for where, there, own in (
+        ("in main memory", room.machine_bytes(), {a: size for a, size in each.items() if not room.mapped(size)}),
+        (f"in {room.scratch()}", room.disk_bytes(), {a: size for a, size in each.items() if room.mapped(size)}),
+    ):
+        if (needed := sum(own.values()) * programs) > there:
+            agent = max(own, key=lambda a: own[a])
+            count = members * programs
+            raise SpecError(
+                f"agent.{agent}.memory.max_size",
+                f"the replay memories of {counted(count, 'session')} that train at once take {readable(needed)}, "
+                f"and there are {readable(there)} {where}",
+                f"at most {int(getattr(spec.agent[agent].memory, 'max_size', 0) * there / needed):,} would fit",
+            )
+
+
+def readable(size: float) -> str:
+    """A number of bytes as people write it: "1.5 GB"."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"

@@ -1,0 +1,56 @@
+"""Where the numbers of a memory lie: in main memory, or in a file that is mapped into it."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from slmx.errors import WriteError
+from slmx.lazy import torch
+
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+MOST = 1 / 2  # of the main memory that one store may take; a larger one lies in a file
+ON_DISK = Path("/var/tmp")  # for large files, where /tmp may be main memory
+
+
+def machine_bytes() -> int:
+    """The main memory that programs may have here: the machine's, or the container's."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(total, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit: "max"
+        return total
+
+
+def mapped(size: int) -> bool:
+    """Whether a store of so many bytes lies in a file."""
+    return size > MOST * machine_bytes()
+
+
+def scratch() -> Path:
+    """The directory of such files: $TMPDIR, or /var/tmp."""
+    return ON_DISK if "TMPDIR" not in os.environ and ON_DISK.is_dir() else Path(tempfile.gettempdir())
+
+
+def disk_bytes() -> int:
+    """What such files may take."""
+    return shutil.disk_usage(scratch()).free
+
+
+def zeros(*shape: int, like: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Zeros on the device of `like`; where they are many, in a file without a name, which goes with the process.
+
+    WriteError where the file cannot be made.
+    """
+    dtype = dtype or like.dtype
+    count = math.prod(shape)
+    if like.device.type != "cpu" or not mapped(count * dtype.itemsize):
+        return torch.zeros(shape, dtype=dtype, device=like.device)
+    try:
+        with tempfile.NamedTemporaryFile(dir=scratch()) as file:
+            return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(shape)
+    except OSError as error:
+        raise WriteError(scratch(), error) from error

@@ -1,0 +1,92 @@
+"""Replay memories that are larger than main memory: in files, or refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from slmx.errors import SpecError
+from slmx.footprint import memory_bytes, refuse_what_cannot_fit
+from slmx.memory import room
+from slmx.spec.model import Spec
+from tests.command import call
+from tests.programs import NET, Keys, parameters, program, spec, trained
+
+DQN: Keys = {"name": "DQN", "training_start_step": 8, "training_frequency": 2}
+CONV: Keys = {"type": "ConvNet", "conv_layers": [[2, 8, 8]], "hid_layers": [4], "optim_spec": {"name": "Adam"}}
+
+
+def of_numbers(**memory: int) -> Spec:
+    keys: Keys = {"name": "Replay", "max_size": 50, "batch_size": 4, **memory}
+    return spec(DQN, keys, {"name": "CartPole-v1", "max_frame": 120})
+
+
+def of_images() -> Spec:
+    memory: Keys = {"name": "FrameReplay", "max_size": 10, "batch_size": 2}
+    return spec(DQN, memory, {"name": "Pong-v5", "max_frame": 40, "atari": {}}, net=CONV)
+
+
+@pytest.mark.parametrize("make", [of_numbers, of_images])
+def test_a_memory_in_a_file_gives_the_same_numbers(
+    make: type[Spec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = parameters(trained(make(), 3).agents[0])
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr(room, "MOST", 0.0)
+    asked: list[Path] = []
+    make_file = room.tempfile.NamedTemporaryFile
+    monkeypatch.setattr(room.tempfile, "NamedTemporaryFile", lambda dir: asked.append(dir) or make_file(dir=dir))
+    in_files = trained(make(), 3)
+    assert set(asked) == {tmp_path} and not list(tmp_path.iterdir()), "files without names"
+    assert torch.equal(parameters(in_files.agents[0]), expected)
+
+
+def test_members_that_stay_keep_what_they_had_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "MOST", 0.0)
+    running = trained(of_numbers(), 3)
+    (memory,) = running.agents[0].memory
+    before = memory.ring.read(torch.arange(memory.size).expand(3, -1))
+    running.keep([2, 0])
+    after = memory.ring.read(torch.arange(memory.size).expand(2, -1))
+    for old, new in zip(before, after, strict=True):
+        assert torch.equal(old[[2, 0]], new)
+
+
+def test_what_has_nowhere_to_lie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = of_numbers(max_size=10**6)
+    assert memory_bytes(big) == {0: 48 * 10**6}
+    monkeypatch.setattr(room, "machine_bytes", lambda: 10**8)
+    monkeypatch.setattr(room, "disk_bytes", lambda: 2 * 10**8)
+    refuse_what_cannot_fit(big, 2)  # 96 MB, in a file
+    refuse_what_cannot_fit(big, 1, programs=2)  # 48 MB each, in main memory
+    with pytest.raises(SpecError) as found:
+        refuse_what_cannot_fit(big, 1, programs=3)
+    assert str(found.value) == (
+        "agent.0.memory.max_size: the replay memories of 3 sessions that train at once take 144 MB, "
+        "and there are 100 MB in main memory; at most 694,444 would fit"
+    )
+    with pytest.raises(SpecError, match=r"5 sessions .* take 240 MB, and there are 200 MB in .*; at most 833,333"):
+        refuse_what_cannot_fit(big, 5)
+
+
+def test_a_program_of_a_memory_in_main_memory_makes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "scratch", lambda: pytest.fail("asked for a directory"))
+    program(of_numbers(), 2).run()
+
+
+def test_the_command_says_it_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agent = {"name": "a", "algorithm": DQN, "memory": {"name": "Replay", "max_size": 10**12}, "net": NET}
+    raw = {"agent": agent, "env": {"name": "CartPole-v1", "max_frame": 100}, "body": {"num": 1}}
+    (tmp_path / "spec.json").write_text(json.dumps({"big": raw | {"meta": {"max_session": 4}}}))
+    for mode in ("train", "dev"):
+        assert call(monkeypatch, "run", tmp_path / "spec.json", mode, "--data", tmp_path / "data") == 2
+        printed = capsys.readouterr()
+        sessions = "4 sessions" if mode == "train" else "1 session"
+        assert f"agent.0.memory.max_size: the replay memories of {sessions} that train at once take" in printed.err
+        assert not (tmp_path / "data").exists()
