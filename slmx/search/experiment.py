@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmx.analysis.analyze import analyze, analyze_validation
 from slmx.analysis.events import following
 from slmx.analysis.files import TrialFiles
-from slmx.analysis.graph import Browser
 from slmx.analysis.objective import ranked
 from slmx.analysis.validation import NAME
 from slmx.errors import SpecError, WriteError
@@ -21,7 +19,7 @@ from slmx.footprint import refuse_what_cannot_fit
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
 from slmx.record import SPACE, write_json, write_spec, write_state
-from slmx.search import cluster, on_tune
+from slmx.search import cluster
 from slmx.search.leave import leaving
 from slmx.search.plan import Plan
 from slmx.search.search import Search
@@ -37,11 +35,14 @@ from slmx.whole import resumable, writing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from slmx.analysis.graph import Browser
     from slmx.search.base import Searcher
     from slmx.search.display import SearchDisplay
     from slmx.spec.model import Spec
 
 
+LATER = ("slmx.search.on_tune", "slmx.analysis.analyze")
+"""Modules that take a second to import, most of it Ray Tune: imported while Ray starts, which is mostly waiting."""
 BROWSER_SECONDS = 3.0  # before its end a search starts the browser that draws its graphs, for that takes a second
 
 
@@ -124,7 +125,9 @@ class Experiment:
         what there is.
         """
         spec, searcher, state = self.spec, self.searcher, "STOPPED"
-        with leaving(ray_for(spec)) as (folder, leave), self._opened:
+        with leaving(ray_for(spec, meanwhile=LATER)) as (folder, leave), self._opened:
+            from slmx.search import on_tune
+
             workers = on_tune.workers(spec.meta.resources)
             size = settings_a_program(spec, 1 + searcher.total, workers, searcher.learns)
             if not spec.meta.ray_address:  # a cluster's nodes have memories of their own
@@ -154,6 +157,8 @@ class Experiment:
 
     def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
         """`leave`: called when Ray is needed no more."""
+        from slmx.analysis.analyze import analyze, analyze_validation
+
         plan = Plan(self.spec, self.searcher, size)
         search = Search(self.spec, directory, plan, self.backends, self.fitness, workers, self._between)
         self.display.begin(search, self.spec.meta.search_spec.name, size, workers)
@@ -199,6 +204,9 @@ class Experiment:
 
         KeyboardInterrupt where all is to end at once; SlmxError where a node of a cluster cannot run a program.
         """
+        from slmx.analysis.graph import Browser
+        from slmx.search import on_tune
+
         cluster.inspect(search.directory, search.store)
         self._browser = None
         interrupted, resources, began = True, search.spec.meta.resources, time.perf_counter()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import io
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING
 import ray
 
 from slmx import stop
+from slmx.alongside import alongside
 from slmx.errors import SlmxError
 from slmx.search import cluster
 from slmx.search.reaper import reaped
 
 if TYPE_CHECKING:
+    import threading
+
     from slmx.spec.model import Spec
 
 SETTINGS = {
@@ -43,17 +47,20 @@ SHORT = Path("/tmp")  # where sockets have short names: they hold 107 bytes
 
 
 @contextlib.contextmanager
-def ray_for(spec: Spec) -> Iterator[Path]:
-    """The Ray that a spec asks for while this lasts, and a folder that Tune may fill; what Ray prints goes nowhere."""
+def ray_for(spec: Spec, meanwhile: Sequence[str] = ()) -> Iterator[Path]:
+    """The Ray that a spec asks for while this lasts, and a folder that Tune may fill; what Ray prints goes nowhere.
+
+    `meanwhile`: modules that are imported while it starts.
+    """
     address = spec.meta.ray_address
-    one = local_ray() if address in (None, "local") else joined_ray(address, spec)
+    one = local_ray(meanwhile) if address in (None, "local") else joined_ray(address, spec, meanwhile)
     with contextlib.redirect_stdout(io.StringIO()), one as folder:
         yield folder
 
 
 @contextlib.contextmanager
-def local_ray() -> Iterator[Path]:
-    """A Ray of one's own on this machine; nothing of it is left.
+def local_ray(meanwhile: Sequence[str] = ()) -> Iterator[Path]:
+    """A Ray of one's own on this machine; nothing of it is left. `meanwhile`: modules to import while it starts.
 
     Where this process has a Ray already, that one is used, and left as it is.
     """
@@ -62,7 +69,7 @@ def local_ray() -> Iterator[Path]:
             yield folder
             return
         try:
-            with undisturbed(), _environment(mark), _apart():
+            with undisturbed(), _environment(mark), _apart(), _importing(meanwhile):
                 ray.init(
                     address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL,
                     object_store_memory=STORE, _temp_dir=str(folder),
@@ -73,9 +80,10 @@ def local_ray() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def joined_ray(address: str, spec: Spec) -> Iterator[Path]:
+def joined_ray(address: str, spec: Spec, meanwhile: Sequence[str] = ()) -> Iterator[Path]:
     """A part in the cluster at this address, with the code that the spec needs; the cluster stays as it is.
 
+    `meanwhile`: modules to import while it is joined.
     SlmxError where it cannot be joined.
     """
     cluster.ask(address)
@@ -83,10 +91,11 @@ def joined_ray(address: str, spec: Spec) -> Iterator[Path]:
         if ray.is_initialized():
             raise SlmxError(f"{address}: this process has another Ray")
         try:
-            ray.init(
-                address=address, log_to_driver=False, logging_level=logging.CRITICAL,
-                runtime_env={"py_modules": cluster.modules(spec), "env_vars": SETTINGS},
-            )  # fmt: skip
+            with _importing(meanwhile):
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.CRITICAL,
+                    runtime_env={"py_modules": cluster.modules(spec), "env_vars": SETTINGS},
+                )  # fmt: skip
             yield folder
         finally:
             _end()
@@ -98,6 +107,18 @@ def _settled() -> Iterator[tuple[Path, dict[str, str]]]:
     folder = Path(tempfile.mkdtemp(prefix="slmx", dir=SHORT if SHORT.is_dir() else None))
     with reaped(folder) as mark, _environment(SETTINGS), _silence("ray", "ray.tune"):
         yield folder, mark
+
+
+@contextlib.contextmanager
+def _importing(modules: Sequence[str]) -> Iterator[None]:
+    """Import modules in a thread; they are there when this is over."""
+
+    def work(over: threading.Event) -> None:
+        for name in modules:
+            importlib.import_module(name)
+
+    with alongside(work, "importing"):
+        yield
 
 
 def _end() -> None:
