@@ -20,6 +20,8 @@ from slmx.errors import SlmxError, WriteError
 from slmx.model_file import write_model
 from slmx.storage import is_uri, store_of
 from slmx.table import Table
+from slmx.view import PLACE as VIEWS
+from slmx.view import write_view
 from slmx.whole import whole, writing
 
 if TYPE_CHECKING:
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
     from slmx.camera import Camera
     from slmx.session import Program, Session
     from slmx.spec.model import Spec
-    from slmx.watch import Episode, Evaluation, Model
+    from slmx.watch import Episode, Evaluation, Model, View
 
 WINDOW = 100  # episodes in a moving average
-PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "pydantic", "pandas", "plotly", "ray", "optuna")
+PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "pydantic", "pandas", "plotly", "ray", "optuna")
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
@@ -310,6 +312,16 @@ class Recorder:
             if state["state"] != "FAILED":
                 self._film(m, frame, model)
 
+    def views(self, frame: int, views: list[View]) -> None:
+        """Keep what the sound sessions see, in a file for each agent and environment."""
+        for view in views:
+            session, state = self.sessions[view.member - self.first], self.states[view.member - self.first]
+            if state["state"] == "FAILED":
+                continue
+            agent = f"_agent_{view.agent}" if len(session.spec.agent) > 1 else ""
+            env = f"_env_{view.env}" if len(session.spec.env) > 1 else ""
+            write_view(self.directory / VIEWS / f"session_{session.index}_{frame}{agent}{env}.png", view.image)
+
     def failed(self, member: int, frame: int, reason: str) -> None:
         self.states[member - self.first] |= {"state": "FAILED", "reason": reason, "frame": frame}
         self._save_states()
@@ -473,6 +485,10 @@ class Records:
     def film(self, frame: int, model: Model) -> None:
         for recorder in self.recorders:
             recorder.film(frame, model)
+
+    def views(self, frame: int, views: list[View]) -> None:
+        for recorder in self.recorders:
+            recorder.views(frame, [view for view in views if self._of[view.member] is recorder])
 
     def failed(self, member: int, frame: int, reason: str) -> None:
         self._of[member].failed(member, frame, reason)

@@ -29,7 +29,7 @@ from slmx.net.port import Port
 from slmx.space import Layout, resolve
 from slmx.spec.dump import in_force, static
 from slmx.spec.registry import REGISTRIES
-from slmx.watch import Episode, Evaluation, Silence, Tracker, Watcher
+from slmx.watch import Episode, Evaluation, Silence, Tracker, View, Watcher
 
 if TYPE_CHECKING:
     from gymnasium.spaces import Box, Discrete
@@ -84,6 +84,7 @@ class Program:
         self._evaluate_every = max(1, meta.eval_frequency // rows) if meta.eval_frequency else max(self.ticks)
         self._save_every = max(1, meta.save // rows) if isinstance(meta.save, int) else None
         self._film_every = max(1, meta.video.frequency // rows) if meta.video and meta.video.frequency else None
+        self._view_every = max(1, meta.save_state_img // rows) if meta.save_state_img else None
         self._epoch_every = max(1, meta.checkpoint_frequency // rows) if meta.checkpoint_frequency else max(self.ticks)
         self._pauses = sorted({math.ceil(frames / rows) for frames in pauses})
         self._examined = self.tick = self.gone = 0
@@ -152,6 +153,8 @@ class Program:
         while self.tick < end:
             self.tick += 1
             live = [self.tick <= ticks for ticks in self.ticks]
+            if self._view_every is not None and self.tick % self._view_every == 0:
+                self.watcher.views(self.clock, self._views(obs))
             actions = [agent.act(own) for agent, own in zip(self.agents, obs, strict=True)]
             by_env = self.layout.scatter(self._env_actions(actions))
             steps = [env.step(action) if alive else None for env, action, alive in zip(envs, by_env, live, strict=True)]
@@ -223,6 +226,16 @@ class Program:
         if video is not None and video.end and self.tick == max(self.ticks):
             return True
         return self._film_every is not None and self.tick % self._film_every == 0
+
+    def _views(self, obs: list[list[torch.Tensor | None]]) -> list[View]:
+        """What every member's agents see of images, of their first bodies."""
+        return [
+            View(m, a, place.env, image.cpu().numpy().copy())
+            for a, own in enumerate(obs)
+            for place, x in zip(self.layout.places[a], own, strict=True)
+            if x is not None and x.dtype == torch.uint8
+            for m, image in enumerate(x[:, 0])
+        ]
 
     def evaluate(
         self,

@@ -44,12 +44,23 @@ class Evaluation:
     length: int
 
 
+@dataclass
+class View:
+    """What an agent is about to act on in an environment: its first body's image `[C, H, W]`, uint8, a copy."""
+
+    member: int
+    agent: int
+    env: int
+    image: np.ndarray
+
+
 class Watcher(Protocol):
     """What a program tells of its training.
 
     `models`: told after each evaluation, with what gives the model of a member; `frame`: of the first environment, as
     if that went on to the end; `regular`: whether it is one of those that meta.save asks for at this frame. `film`:
-    told where meta.video asks for films, whatever the evaluation.
+    told where meta.video asks for films, whatever the evaluation. `views`: told where meta.save_state_img asks
+    for them.
     """
 
     def episodes(self, episodes: list[Episode]) -> None: ...
@@ -61,6 +72,8 @@ class Watcher(Protocol):
     def models(self, frame: int, model: Model, regular: bool) -> None: ...
 
     def film(self, frame: int, model: Model) -> None: ...
+
+    def views(self, frame: int, views: list[View]) -> None: ...
 
     def failed(self, member: int, frame: int, reason: str) -> None: ...
 
@@ -85,6 +98,9 @@ class Silence:
 
     def film(self, frame: int, model: Model) -> None:
         """Not filmed."""
+
+    def views(self, frame: int, views: list[View]) -> None:
+        """Not kept."""
 
     def failed(self, member: int, frame: int, reason: str) -> None:
         """Not kept."""

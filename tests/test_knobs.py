@@ -605,7 +605,7 @@ ON_DISK: Keys = {
     "max_session": 2, "seed": 1, "log_frequency": 80, "eval_episode": 2, "eval_frequency": 120, "dtype": "float32",
     "save": 80, "checkpoint_frequency": 120, "stages": [{"frame": 120, "settings": {"agent.0.algorithm.gamma": 0.5}}],
 }  # fmt: skip
-BEFORE_IT_RUNS = {"device", "threads", "max_trial", "storage", "video", "amp"}  # tested one by one
+BEFORE_IT_RUNS = {"device", "threads", "max_trial", "storage", "video", "save_state_img", "amp"}  # tested one by one
 OF_A_SEARCH = {
     "common_seeds",
     "scheduler_spec",

@@ -416,10 +416,15 @@ def test_every_shipped_spec_trains(spec: Spec, tmp_path: Path) -> None:
             quick[f"agent.{a}.algorithm.training_start_step"] = 64
         if hasattr(one.memory, "episodes"):
             quick[f"agent.{a}.memory.episodes"] = 2
+        if hasattr(one.net, "conv_layers") and hasattr(hyper, "training_epoch"):  # learning from images takes long
+            quick[f"agent.{a}.algorithm.training_epoch"] = 1
     bodies = max(1, len(spec.body.num) if isinstance(spec.body.num, list) else spec.body.num)
     horizon = max(getattr(one.algorithm, "time_horizon", 100) for one in spec.agent)
     frames = max(2 * bodies * (horizon + 1), 600)
     quick |= {f"env.{e}.max_frame": frames for e in range(len(spec.env))}
+    for a, one in enumerate(spec.agent):
+        if getattr(one.memory, "name", "") == "FrameReplay":  # likewise
+            quick[f"agent.{a}.algorithm.training_frequency"] = frames // 10
     quick |= {f"env.{e}.max_t": 100 for e, env in enumerate(spec.env) if env.backend != "envpool"}
     run = train(with_settings(spec, quick), tmp_path)
     assert run.table["state"].tolist() == ["DONE"] * len(run.table)

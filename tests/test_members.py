@@ -169,6 +169,9 @@ class Trace:
     def film(self, frame: int, model: Any) -> None:
         """Not asked for."""
 
+    def views(self, frame: int, views: list[Any]) -> None:
+        """Not asked for."""
+
     def failed(self, member: int, frame: int, reason: str) -> None:
         self.broken[member] = reason
 

@@ -14,8 +14,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec as Registration
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
+from gymnasium.error import Error as GymnasiumError
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from slmx.env import wrappers
 from slmx.env.base import Env, Spaces
 from slmx.env.flatten import flat_action_space, flat_obs_space, flatten, visible_space
 from slmx.env.spec import EnvSpec
@@ -50,11 +52,11 @@ class GymnasiumEnv(Env):
 
     @classmethod
     def names(cls) -> list[str]:
-        return list(gymnasium.registry)
+        return list(_registered())
 
     @classmethod
     def has(cls, name: str) -> bool:
-        return ":" in name or name in gymnasium.registry
+        return ":" in name or name in _registered(name)
 
     @classmethod
     def takes(cls, spec: EnvSpec) -> bool:
@@ -113,6 +115,15 @@ def _spaces(spec: EnvSpec, registration: Registration, env: gymnasium.Env) -> Sp
     )
 
 
+def _registered(name: str | None = None) -> dict[str, Registration]:
+    """The environments by id. Those of Atari, which another package registers, are there unless `name` is another's."""
+    if name not in gymnasium.registry:
+        import ale_py
+
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no greeting
+    return gymnasium.registry
+
+
 def _registration(spec: EnvSpec) -> Registration:
     """How gymnasium makes the environment: as registered, or from an import path. SpecError where it cannot."""
     module_name, colon, entry = spec.name.partition(":")
@@ -127,7 +138,7 @@ def _registration(spec: EnvSpec) -> Registration:
         else:
             raise SpecError("name", f'"{entry}" is not in {module_name}', did_you_mean(entry, vars(module)))
     else:
-        found = gymnasium.registry[spec.name]
+        found = _registered(spec.name)[spec.name]
     with _dependencies_named():
         creator = load_env_creator(found.entry_point) if isinstance(found.entry_point, str) else found.entry_point
     _check_call(creator, {**found.kwargs, **spec.kwargs}, "kwargs")
@@ -142,13 +153,30 @@ def _makes_environments(found: Any) -> bool:
 def _make_one(spec: EnvSpec, registration: Registration, render_mode: str | None) -> gymnasium.Env:
     options = dict(spec.kwargs) if render_mode is None else {**spec.kwargs, "render_mode": render_mode}
     with _dependencies_named():
-        env = gymnasium.make(registration, max_episode_steps=spec.max_t, disable_env_checker=True, **options)
+        try:
+            env = gymnasium.make(registration, max_episode_steps=spec.max_t, disable_env_checker=True, **options)
+        except GymnasiumError as error:
+            if not spec.kwargs or isinstance(error, DependencyNotInstalled):
+                raise
+            raise SpecError("kwargs", f"refused by {spec.name}: {error}") from error
     for i, wrapper in enumerate(spec.wrappers):
         name, options = (wrapper, {}) if isinstance(wrapper, str) else (wrapper.name, wrapper.model_extra or {})
-        kind = _wrapper_class(name, f"wrappers.{i}")
-        _check_call(kind, options, f"wrappers.{i}", env)
-        env = kind(env, **options)
+        env = _wrapped(env, name, options, f"wrappers.{i}")
     return env
+
+
+def _wrapped(env: gymnasium.Env, name: str, options: dict[str, Any], path: str) -> gymnasium.Env:
+    """An environment in a wrapper with these arguments. SpecError where there is no such, or it refuses them."""
+    kind = _wrapper_class(name, path)
+    _check_call(kind, options, path, env)
+    try:
+        return kind(env, **options)
+    except SpecError as error:
+        raise error.under(path) from error
+    except (GymnasiumError, TypeError, ValueError) as error:
+        if ":" in name:
+            raise  # one's own, which may fail by itself
+        raise SpecError(path, f"{name}: {error}") from error
 
 
 @contextmanager
@@ -163,10 +191,13 @@ def _wrapper_class(name: str, path: str) -> Callable[..., gymnasium.Env]:
     module_name, colon, entry = name.partition(":")
     if name in UNFIT_WRAPPERS:
         raise SpecError(path, f"{name} does not fit here", UNFIT_WRAPPERS[name])
+    if not colon and name in wrappers.__all__:
+        return getattr(wrappers, name)
     module = _import(module_name, path) if colon else gymnasium.wrappers
     entry = entry or name
     if not hasattr(module, entry):
-        raise SpecError(path, f'unknown wrapper "{name}"', did_you_mean(entry, dir(module)))
+        known = dir(module) if colon else [*wrappers.__all__, *dir(module)]
+        raise SpecError(path, f'unknown wrapper "{name}"', did_you_mean(entry, known))
     return getattr(module, entry)
 
 
@@ -181,7 +212,13 @@ def _import(name: str, path: str) -> Any:
 
 def _check_call(function: Any, kwargs: dict[str, Any], path: str, *args: Any) -> None:
     """SpecError where a function does not take these arguments."""
+    signature = inspect.signature(function)
     try:
-        inspect.signature(function).bind(*args, **kwargs)
+        signature.bind(*args, **kwargs)
     except TypeError as error:
-        raise SpecError(path, f"{function.__name__}: {error}") from error
+        unknown = [key for key in kwargs if key not in signature.parameters]
+        known = [
+            key for key, each in list(signature.parameters.items())[len(args) :] if each.kind is not each.VAR_POSITIONAL
+        ]
+        hint = did_you_mean(unknown[0], known, kwargs) if unknown else ""
+        raise SpecError(path, f"{function.__name__}: {error}", hint) from error

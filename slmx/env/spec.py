@@ -27,7 +27,7 @@ class WrapperSpec(Model):
 
     model_config = ConfigDict(extra="allow")
 
-    name: str = Field(min_length=1, description='a name in gymnasium.wrappers, or "module:Class"')
+    name: str = Field(min_length=1, description='a name in slmx.env.wrappers or gymnasium.wrappers, or "module:Class"')
 
 
 class AtariSpec(Model):
@@ -61,7 +61,9 @@ class EnvSpec(Model):
         "auto", description="who runs it; auto: the first that can"
     )
     max_frame: Int = Field(gt=0, description="environment steps of one member, all its bodies together")
-    max_t: Int | None = Field(None, gt=0, description="steps until an episode is truncated; null: its own limit")
+    max_t: Int | None = Field(
+        None, gt=0, description="steps within its wrappers until an episode is truncated; null: its own limit"
+    )
     kwargs: dict[str, Any] = Field(default_factory=dict, description="keyword arguments the environment is made with")
     atari: AtariSpec | None = Field(
         None, description="how an Atari game is seen and played; {}: as in DQN; null: as the backend does by itself"

@@ -73,6 +73,7 @@ def problems(spec: Spec) -> list[SpecError]:
     if space is not None:
         errors += _actions(spec, space, described)
         errors += _observations(spec, space, described)
+        errors += _views(spec, described)
         errors += _rollouts(spec)
         errors += _unseen(spec, space)
         if len(described) == len(spec.env):
@@ -215,6 +216,20 @@ def _video(spec: Spec) -> Iterator[SpecError]:
             filmable(env)
         except SpecError as error:
             yield SpecError("meta.video", f"env.{e}: {error}", "without films set video null")
+
+
+def _views(spec: Spec, described: Mapping[int, Spaces]) -> Iterator[SpecError]:
+    """Pictures of what networks see that there would be none of; `described`: what is known of which environments."""
+    every, last = spec.meta.save_state_img, max(env.max_frame for env in spec.env)
+    if every is None:
+        return
+    if every > last:
+        wrong = f"takes no picture: {every} is more than {last} frames"
+        yield SpecError("meta.save_state_img", wrong, "set it to fewer, or to null for none")
+    shapes = {e: spaces.obs_space.shape for e, spaces in described.items()}
+    if len(shapes) == len(spec.env) and not any(len(shape) == 3 for shape in shapes.values()):
+        seen = ", ".join(f"{spec.env[e].name} (env.{e}) shows {shape[0]} numbers" for e, shape in shapes.items())
+        yield SpecError("meta.save_state_img", f"there are no images: {seen}", "set it to null")
 
 
 def _amp(spec: Spec) -> Iterator[SpecError]:

@@ -127,6 +127,12 @@ class MetaSpec(Model):
         "a number: those at its multiples in frames, which are evaluated; all: best, and that of every evaluation",
     )
     video: VideoSpec | None = Field(None, description="which models are filmed, into the trial's video/; null: none")
+    save_state_img: Int | None = Field(
+        None,
+        ge=1,
+        description="frames between pictures (PNG) of what each session's networks see, where that is images, into the "
+        "trial's img/; null: none",
+    )
     checkpoint_frequency: Int | None = Field(
         500_000, ge=1, description="frames between checkpoints: environments begin anew at each; null: none"
     )

@@ -23,11 +23,11 @@ from slmx.env.spec import AtariSpec, WrapperSpec
 from slmx.errors import SlmxError, SpecError
 from tests.env.probes import Tally, Walk
 
-WALK, CATCH = "tests.env.probes:Walk", "tests.probes:Catch"
+WALK, CATCH, PONG = "tests.env.probes:Walk", "tests.probes:Catch", "ALE/Pong-v5"
 CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "FrozenLake-v1"]
 CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
 CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
-CASES += [(WALK, "gymnasium"), (CATCH, "gymnasium"), ("Breakout-v5", "envpool")]
+CASES += [(WALK, "gymnasium"), (CATCH, "gymnasium"), ("Breakout-v5", "envpool"), (PONG, "gymnasium")]
 OBS_SHAPES = {
     "CartPole-v1": (4,),
     "Acrobot-v1": (6,),
@@ -40,8 +40,9 @@ OBS_SHAPES = {
     WALK: (2 + 3 + 2 + 2 + 5,),
     CATCH: (1, 10, 10),
     "Breakout-v5": (4, 84, 84),
+    PONG: (3, 210, 160),
 }
-ALIKE = {"FrozenLake-v1", "MiniGrid-Empty-5x5-v0", CATCH, "Breakout-v5"}  # first observations, or some of them
+ALIKE = {"FrozenLake-v1", "MiniGrid-Empty-5x5-v0", CATCH, "Breakout-v5", PONG}  # first observations, or some of them
 
 
 def spec(name: str, backend: str = "auto", **keys: object) -> EnvSpec:
@@ -496,6 +497,7 @@ def test_auto_prefers_envpool_and_falls_back() -> None:
     assert choose(spec("MountainCar-v0")).backend == "envpool"
     assert choose(spec(WALK)).backend == "gymnasium"
     assert choose(spec("gymnasium:CartPole-v1")).backend == "gymnasium"  # gymnasium's own way of naming a module
+    assert [choose(spec(name)).backend for name in ("Pong-v5", PONG)] == ["envpool", "gymnasium"]
 
 
 def test_every_backend_can_be_named_in_a_spec() -> None:
@@ -509,10 +511,13 @@ from slmx.env import EnvSpec, describe
 assert not {{"torch", "gymnasium", "envpool"}} & set(sys.modules)
 for name in ("CartPole-v1", {WALK!r}):
     describe(EnvSpec(name=name, max_frame=1))
+assert "ale_py" not in sys.modules
+assert describe(EnvSpec(name={PONG!r}, max_frame=1)).backend == "gymnasium"
 import slmx.env.normalize
 assert "torch" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert not said.stdout + said.stderr, "nobody introduces himself"
 
 
 def test_envpool_is_not_asked_to_draw_mujoco() -> None:
@@ -539,6 +544,12 @@ def test_kwargs_and_wrappers_reach_the_environment() -> None:
         ({"name": "CartPole-v7"}, "name", 'did you mean "CartPole-v1"'),
         ({"name": "Lunarlander-v3"}, "name", 'did you mean "LunarLander-v3"'),
         ({"name": "Pong-v5", "backend": "gymnasium"}, "name", "known to: envpool"),
+        ({"name": "ALE/Pung-v5"}, "name", 'did you mean "ALE/Pong-v5"'),
+        ({"name": "ALE/Pong-v4"}, "name", 'did you mean "ALE/Pong-v5"'),
+        ({"name": PONG, "backend": "envpool"}, "name", "known to: gymnasium"),
+        ({"name": PONG, "atari": DQN_GAME}, "atari", "envpool"),
+        ({"name": PONG, "kwargs": {"frame_skip": 4}}, "kwargs", "'frame_skip'; did you mean \"frameskip\"?"),
+        ({"name": PONG, "kwargs": {"frameskip": 0}}, "kwargs", f"refused by {PONG}: Invalid frameskip of 0"),
         ({"name": "nowhere.at_all:Env"}, "name", 'no module "nowhere.at_all"'),
         ({"name": "tests.env.probes:Wolk"}, "name", 'did you mean "Walk"'),
         ({"name": "tests.env.probes:Strange", "kwargs": {"which": "obs"}}, "name", "cannot be flattened"),
@@ -574,7 +585,8 @@ def test_what_cannot_be_run_is_refused_where_it_stands(keys: dict, path: str, sa
 
 
 @pytest.mark.parametrize(
-    ("name", "backend"), [("LunarLander-v3", "envpool"), ("CartPole-v1", "gymnasium"), (WALK, "gymnasium")]
+    ("name", "backend"),
+    [("LunarLander-v3", "envpool"), ("CartPole-v1", "gymnasium"), (WALK, "gymnasium"), (PONG, "gymnasium")],
 )
 def test_a_picture(name: str, backend: str) -> None:
     env = make(spec(name, backend), seeds(1, 1), render_mode="rgb_array")
