@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from slmx.lazy import torch
 
@@ -35,6 +36,41 @@ class Categorical:
     def mode(self) -> torch.Tensor:
         """The likeliest actions, `[M, N]`."""
         return self.logits.argmax(-1)
+
+
+class Categoricals:
+    """Over actions of n independent components, of which component i chooses among `choices[i]`.
+
+    Logits `[M, N, sum(choices)]`, those of a component side by side; actions int64 `[M, N, n]`.
+    """
+
+    def __init__(self, logits: torch.Tensor, choices: Sequence[int]):
+        self.choices, most = choices, max(choices)
+        if min(choices) < most:  # filled up with what is never chosen, and finite, for the entropy multiplies it with 0
+            never = torch.finfo(logits.dtype).min / 2
+            parts = zip(logits.split(list(choices), -1), choices, strict=True)
+            filled = [torch.nn.functional.pad(part, (0, most - n), value=never) for part, n in parts]
+            self.each = Categorical(torch.stack(filled, -2))
+        else:
+            self.each = Categorical(logits.unflatten(-1, (-1, most)))
+
+    def log_prob(self, action: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities `[M, N]` of actions `[M, N, n]`."""
+        return self.each.log_prob(action).sum(-1)
+
+    def log_prob_entropy(self, action: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probabilities `[M, N]` of actions and entropies `[M, N]` in nats, from one softmax."""
+        log_prob, entropy = self.each.log_prob_entropy(action)
+        return log_prob.sum(-1), entropy.sum(-1)
+
+    def sample(self, uniform: torch.Tensor) -> torch.Tensor:
+        """Actions `[M, N, n]` from uniform noise `[M, N, n]`, a number for each component."""
+        last = torch.tensor(self.choices, device=uniform.device) - 1  # whatever rounding says
+        return torch.minimum(self.each.sample(uniform), last)
+
+    def mode(self) -> torch.Tensor:
+        """The likeliest actions, `[M, N, n]`."""
+        return self.each.mode()
 
 
 def relaxed_one_hot(logits: torch.Tensor, uniform: torch.Tensor, temperature: torch.Tensor) -> torch.Tensor:
@@ -100,3 +136,7 @@ class Gaussian:
     def mode(self) -> torch.Tensor:
         """The likeliest actions, `[M, N, A]`."""
         return self.mean
+
+
+# what the outputs of a network stand for that learns a policy
+Policy = Categorical | Categoricals | Gaussian

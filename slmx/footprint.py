@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from slmx.env import describe
@@ -23,9 +22,7 @@ def ports(spec: Spec) -> list[tuple[int, Box, int]]:
     spaces = [describe(env) for env in spec.env]
     found = []
     for agent, env in resolve(spec.body, len(spec.agent), len(spec.env)).counts:
-        action = spaces[env].action_space
-        outputs = int(getattr(action, "n", 0)) or math.prod(action.shape or (1,))
-        found.append((agent, spaces[env].obs_space, outputs))
+        found.append((agent, spaces[env].obs_space, spaces[env].action_size))
     return found
 
 

@@ -371,23 +371,23 @@ def random_return(env: EnvSpec, spaces: Spaces, episodes: int = RANDOM_EPISODES)
 
     It repeats exactly; the random returns in spec/_fitness.json are means of 1000 episodes.
     """
-    from gymnasium.spaces import Discrete
+    from gymnasium.spaces import Box
 
     from slmx.env import make
     from slmx.session import LONGEST_EPISODE
 
     rng = np.random.default_rng(0)
     running = make(env, rng.integers(2**31, size=(1, episodes)))
-    shape = (1, running.rows, *(spaces.action_space.shape or ()))
+    space, shape = spaces.action_space, (1, running.rows, *(spaces.action_space.shape or ()))
     total, open_ = np.zeros((1, running.rows)), np.ones((1, running.rows), bool)
     try:
         running.reset()
         for _ in range(LONGEST_EPISODE):
-            if isinstance(spaces.action_space, Discrete):
-                action = rng.integers(spaces.action_space.n, size=shape)
-            else:
-                low, high = np.maximum(spaces.action_space.low, -1e3), np.minimum(spaces.action_space.high, 1e3)
+            if isinstance(space, Box):
+                low, high = np.maximum(space.low, -1e3), np.minimum(space.high, 1e3)
                 action = rng.uniform(low, high, size=shape).astype(np.float32)
+            else:
+                action = rng.integers(spaces.choices or spaces.action_size, size=shape)
             step = running.step(action)
             total += step.reward * open_
             open_ &= ~step.finished

@@ -32,7 +32,7 @@ from slmx.spec.registry import REGISTRIES
 from slmx.watch import Episode, Evaluation, Silence, Tracker, View, Watcher
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Box, Discrete
+    from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
     from slmx.spec.model import AgentSpec, Spec
 
@@ -550,23 +550,18 @@ def _closed(hyper: Any, end: int) -> Any:
 
 
 def _port(spaces: Spaces, bodies: int) -> Port:
-    from gymnasium.spaces import Discrete
-
-    action = spaces.action_space
-    obs_shape = tuple(spaces.obs_space.shape)
-    if isinstance(action, Discrete):
-        return Port(obs_shape, int(action.n), True, bodies)
-    return Port(obs_shape, int(np.prod(action.shape)), False, bodies)
+    discrete = spaces.kind != "continuous"
+    return Port(tuple(spaces.obs_space.shape), spaces.action_size, discrete, bodies, spaces.choices)
 
 
-def _to_env(space: Box | Discrete) -> Callable[[torch.Tensor], np.ndarray]:
-    """From an agent's actions `[M, B]` or `[M, B, A]` to the environment's.
+def _to_env(space: Box | Discrete | MultiDiscrete) -> Callable[[torch.Tensor], np.ndarray]:
+    """From an agent's actions `[M, B]`, `[M, B, n]` or `[M, B, A]` to the environment's.
 
     Agents act in [-1, 1] on every bounded dimension, whatever the environment's units.
     """
-    from gymnasium.spaces import Discrete
+    from gymnasium.spaces import Box
 
-    if isinstance(space, Discrete):
+    if not isinstance(space, Box):
         return lambda action: action.cpu().numpy()
     bounded = np.isfinite(space.low) & np.isfinite(space.high)
     low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)

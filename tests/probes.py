@@ -103,6 +103,27 @@ class Aim(Probe):
         return self.now, 1 - float(action[0] - 0.5 * self.now[0]) ** 2, True, False, {}
 
 
+class Combination(Probe):
+    """One step with several choices at once; the reward is the share of those that are what is observed, in one-hots.
+
+    Actions are of 2, 3 and 4 choices; where `binary`, of four switches.
+    """
+
+    def __init__(self, binary: bool = False) -> None:
+        super().__init__()
+        dials = spaces.MultiDiscrete([2, 3, 4], start=[0, -1, 5])
+        self.action_space = spaces.MultiBinary(4) if binary else dials
+        self.nvec, self.start = (np.full(4, 2), 0) if binary else (dials.nvec, dials.start)
+        self.observation_space = spaces.Box(0, 1, (int(self.nvec.sum()),), np.float32)
+
+    def first(self) -> np.ndarray:
+        self.right = self.np_random.integers(self.nvec)
+        return np.concatenate([np.eye(n)[i] for n, i in zip(self.nvec, self.right, strict=True)]).astype(np.float32)
+
+    def step(self, action: np.ndarray) -> Stepped:
+        return self.now, float(np.mean(action - self.start == self.right)), True, False, {}
+
+
 class Ending(Probe):
     """Two states, of which an episode begins in either and always goes to the second, where the reward is 1.
 
@@ -200,21 +221,25 @@ class Drift(Probe):
 
     Episodes end by chance, with probability `end` at each step, terminated or truncated. `sick` maps
     seeds to the reward (`"nan"`, `"inf"`) that such an environment gives from its 20th step on. With `image` it is
-    seen as the brightness of two halves of an image.
+    seen as the brightness of two halves of an image. `actions`: "discrete" and "multidiscrete" push it to and fro,
+    "continuous" ones wherever they point.
     """
 
     size = 2
 
     def __init__(
         self,
-        continuous: bool = False,
+        actions: Literal["discrete", "continuous", "multidiscrete"] = "discrete",
         sick: Mapping[str, str] | None = None,
         end: float = 0.25,
         image: bool = False,
     ) -> None:
         super().__init__()
-        if continuous:
+        self.actions = actions
+        if actions == "continuous":
             self.action_space = spaces.Box(-1, 1, (2,), np.float32)
+        if actions == "multidiscrete":
+            self.action_space = spaces.MultiDiscrete([[2, 3]])
         if image:
             self.observation_space = spaces.Box(0, 255, (6, 6, 1), np.uint8)
         self.image = image
@@ -237,7 +262,9 @@ class Drift(Probe):
 
     def step(self, action: Any) -> Stepped:
         self.time += 1
-        push = np.asarray(action) if np.ndim(action) else np.array([2.0 * action - 1, 0.0])
+        push = np.array([2.0 * action - 1, 0.0]) if self.actions == "discrete" else np.ravel(action)
+        if self.actions == "multidiscrete":
+            push = push * [2.0, 1.0] - 1
         moved = 0.9 * self.now + 0.2 * push + 0.2 * self.np_random.uniform(-1, 1, 2)
         self.now = np.clip(moved, -1, 1).astype(np.float32)
         reward = 1 - float(np.abs(self.now).sum())

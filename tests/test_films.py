@@ -103,6 +103,16 @@ def test_a_film_for_each_environment(tmp_path: Path) -> None:
     assert sorted(found) == [f"session_0_{frame}_env_{e}.mp4" for frame in (100, 200) for e in (0, 1)]
 
 
+def test_several_choices_at_once_are_played_and_filmed(tmp_path: Path) -> None:
+    env = {"name": "tests.env.probes:Dials", "max_frame": 200}
+    one = filmed(env, {"eval_frequency": None}, end=True)
+    run = lab.train(one, tmp_path, quiet=True, graphs=False)
+    played = lab.enjoy(run.directory)
+    assert played.repeats
+    pictures, _ = count_frames_and_secs(run.directory / "trial_0/video/session_0_200.mp4")
+    assert pictures == played.evaluations[0].length
+
+
 def test_what_draws_no_pictures_is_filmed_as_its_twin() -> None:
     plain = EnvSpec(name="CartPole-v1", max_frame=1)
     assert filmable(plain) is plain

@@ -400,6 +400,10 @@ def test_random_returns_repeat_the_shipped_numbers() -> None:
     env = EnvSpec.model_validate({"name": "tests.own:Corridor", "max_frame": 1, "kwargs": {"length": 2}})
     mean, error = lab.random_return(env, describe(env), 400)
     assert 0 < error < 0.005 and abs(mean - (1 - 5 * 0.01)) < 4 * error
+    # six switches, each worth half a point a step, and ten steps on average
+    env = EnvSpec.model_validate({"name": "tests.env.probes:Switches", "max_frame": 1})
+    mean, error = lab.random_return(env, describe(env), 400)
+    assert 0 < error < 2 and abs(mean - 30) < 4 * error
 
 
 def shipped() -> list[Any]:

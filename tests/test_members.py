@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel
 
 from slmx.algorithm import ALGORITHMS
@@ -125,11 +126,16 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
 }  # fmt: skip
 
 
+# those of them that are run with several choices at once too
+SEVERAL = ("Random", "REINFORCE", "A2C-imitating", "PPO", "A2C-recurrent")
+
+
 def kinds_of(way: str) -> list[str]:
-    """The kinds of actions that a way is for."""
+    """The kinds of actions that a way is run with."""
     algorithm = WAYS[way][0]
     found = REGISTRIES["algorithm"].find(algorithm["name"])
-    return [kind for kind in found.actions if not found.unfit(found.Hyper(**algorithm), kind)]
+    kinds = [kind for kind in found.actions if not found.unfit(found.Hyper(**algorithm), kind)]
+    return [kind for kind in kinds if kind != "multidiscrete" or way in SEVERAL]
 
 
 def _cases() -> Iterator[tuple[str, str]]:
@@ -201,7 +207,7 @@ def noted(program: Program) -> Trace:
     def act(obs: Any, greedy: bool = False) -> Any:
         actions = type(trace.agent).act(trace.agent, obs, greedy)
         if not greedy:
-            trace.actions.append(np.concatenate([action.numpy() for action in actions if action is not None], 1))
+            trace.actions.append(torch.cat([x.flatten(1) for x in actions if x is not None], 1).numpy())
         return actions
 
     trace.agent.act = act
@@ -243,11 +249,11 @@ def spec_of(way: str, kind: str, seed: int = 0, shorter: int = 1, **kwargs: Any)
     """The spec of a case; a part `1 / shorter` of its training."""
     algorithm, memory, net, frames = WAYS[way]
     dtype = "float64" if rounds_differently(way) else "float32"
-    max_frame, continuous = frames // shorter, kind == "continuous"
+    max_frame, scaled = frames // shorter, kind == "continuous"
     env = {
         "name": "tests.probes:Drift", "max_frame": max_frame,
-        "kwargs": {"continuous": continuous, "image": sees_images(way)} | kwargs,
-        "normalize_obs": continuous and not sees_images(way), "normalize_reward": continuous,
+        "kwargs": {"actions": kind, "image": sees_images(way)} | kwargs,
+        "normalize_obs": scaled and not sees_images(way), "normalize_reward": scaled,
     }  # fmt: skip
     meta = {"seed": seed, "log_frequency": 40, "eval_frequency": max_frame // 2, "dtype": dtype}
     return spec(algorithm, memory, env, NET | net if memory else {}, BODIES, meta)
@@ -294,6 +300,22 @@ def test_a_session_alone_is_that_session_in_company_in_two_environments(way: str
     together = run(sessions_of(both, range(4)))
     for index in (0, 3):
         alone = run(sessions_of(both, [index]))
+        assert not departures(way, alone.of(0), together.of(index)), f"session {index}"
+
+
+@pytest.mark.parametrize("way", ["Random", "REINFORCE", "PPO", "A2C-recurrent"])
+def test_a_session_alone_is_that_session_in_company_in_environments_of_every_kind_of_action(way: str) -> None:
+    one = spec_of(way, "discrete", shorter=2)
+    kinds = ("discrete", "multidiscrete", "continuous")
+    envs = [one.env[0].model_copy(update={"kwargs": one.env[0].kwargs | {"actions": kind}}) for kind in kinds]
+    every = one.model_copy(update={"env": envs})
+    if way == "PPO":  # so few rows of each environment in a minibatch would be rounded otherwise alone than in company
+        every = with_settings(every, {"agent.0.algorithm.minibatch_size": 24})
+    together = run(sessions_of(every, range(4)))
+    sizes = [port.action_shape(BODIES) for port in together.agent.ports]
+    assert sizes == [(BODIES,), (BODIES, 2), (BODIES, 2)] and together.agent.ports[1].choices == (2, 3)
+    for index in (0, 3):
+        alone = run(sessions_of(every, [index]))
         assert not departures(way, alone.of(0), together.of(index)), f"session {index}"
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from slmx import ops
-from slmx.dist import Categorical, Gaussian, SquashedGaussian, relaxed_one_hot
+from slmx.dist import Categorical, Categoricals, Gaussian, SquashedGaussian, relaxed_one_hot
 
 GAMMA = torch.tensor([[0.9]], dtype=torch.float64)
 LAM = torch.tensor([[0.95]], dtype=torch.float64)
@@ -311,6 +311,51 @@ def test_categorical_samples_follow_the_distribution_function() -> None:
     even = (torch.arange(10_000)[None] + 0.5) / 10_000
     drawn = Categorical(logits.expand(1, 10_000, 3)).sample(even)
     assert drawn.flatten().bincount().tolist() == pytest.approx([1000, 2000, 7000], abs=1)
+
+
+@pytest.mark.parametrize("choices", [(2, 5, 3), (4, 4), (2, 2, 2, 2), (3,), (1, 2)])
+def test_categoricals_equal_torch(choices: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(3, 50, sum(choices), generator=generator)).requires_grad_()
+    action = torch.stack([torch.randint(n, (3, 50), generator=generator) for n in choices], -1)
+    own = Categoricals(logits, choices)
+    parts = [torch.distributions.Categorical(logits=part) for part in logits.split(choices, -1)]
+    expected = torch.stack([part.log_prob(x) for part, x in zip(parts, action.unbind(-1), strict=True)]).sum(0)
+    log_prob, entropy = own.log_prob_entropy(action)
+    torch.testing.assert_close(log_prob, expected)
+    torch.testing.assert_close(own.log_prob(action), expected)
+    torch.testing.assert_close(entropy, torch.stack([part.entropy() for part in parts]).sum(0))
+    assert torch.equal(own.mode(), torch.stack([part.mode for part in parts], -1))
+    for one, other in ((log_prob, expected), (entropy, torch.stack([part.entropy() for part in parts]))):
+        slopes = [torch.autograd.grad(x.sum(), logits, retain_graph=True)[0] for x in (one, other)]
+        torch.testing.assert_close(*slopes)
+    with torch.no_grad():
+        uniform = torch.rand(3, 50, len(choices), generator=generator)
+        drawn = Categoricals(logits, choices).sample(uniform)
+        each = zip(logits.split(choices, -1), uniform.unbind(-1), strict=True)
+        assert torch.equal(drawn, torch.stack([Categorical(part).sample(u) for part, u in each], -1))
+
+
+def test_bernoullis_are_categoricals_of_two_choices() -> None:
+    logits = torch.randn(3, 50, 4, generator=torch.Generator().manual_seed(0))
+    action = torch.randint(2, (3, 50, 4), generator=torch.Generator().manual_seed(1))
+    both = torch.stack([torch.zeros_like(logits), logits], -1).flatten(-2)
+    oracle = torch.distributions.Independent(torch.distributions.Bernoulli(logits=logits), 1)
+    log_prob, entropy = Categoricals(both, (2,) * 4).log_prob_entropy(action)
+    torch.testing.assert_close(log_prob, oracle.log_prob(action.float()))
+    torch.testing.assert_close(entropy, oracle.entropy())
+
+
+def test_components_choose_nothing_beyond_what_each_has() -> None:
+    """Whatever the noise, and where nothing is a number."""
+    sure = torch.tensor([[[-50.0, 50.0, 0.0, 0.0, 0.0]]])
+    for logits in (torch.zeros(1, 1, 5), sure, torch.full((1, 1, 5), torch.nan)):
+        own = Categoricals(logits, (2, 3))
+        for number in (0.0, 0.999, 1.0):
+            drawn = own.sample(torch.full((1, 1, 2), number))
+            assert (drawn < torch.tensor([2, 3])).all() and (drawn >= 0).all()
+        assert (own.mode() < torch.tensor([2, 3])).all()
+    assert Categoricals(torch.zeros(1, 1, 5), (2, 3)).sample(torch.ones(1, 1, 2)).tolist() == [[[1, 2]]]
 
 
 def test_gaussian_equals_torch() -> None:

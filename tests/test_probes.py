@@ -84,10 +84,10 @@ def warm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renorm, "WARM_UP", 50)
 
 
-def learn(way: str, probe: str, changes: Keys | None = None, **kwargs: Any) -> Any:
-    """The agent after its training."""
-    algorithm, memory, frames = WAYS[way]
-    env = {"name": f"tests.probes:{probe}", "max_frame": frames, "kwargs": kwargs}
+def learn(way: str, probe: str, changes: Keys | None = None, frames: int | None = None, **kwargs: Any) -> Any:
+    """The agent after its training, for as many frames as its way has by default."""
+    algorithm, memory, usual = WAYS[way]
+    env = {"name": f"tests.probes:{probe}", "max_frame": frames or usual, "kwargs": kwargs}
     return trained(spec(algorithm | (changes or {}), memory, env, bodies=BODIES), M).agents[0]
 
 
@@ -135,6 +135,19 @@ def test_reward_for_the_continuous_action_that_fits_the_observation(way: str) ->
     oftener = {"training_frequency": 1} if way in OFF_POLICY_WAYS else {}
     agent = learn(way, "Aim", noise | oftener)
     near(greedy(agent, [-1.0], [1.0]).squeeze(-1), [-0.5, 0.5], tolerance=0.25)
+
+
+@pytest.mark.parametrize(
+    ("way", "binary"),
+    [("REINFORCE", False), ("A2C", False), ("A2C-imitating", False), ("PPO", False), ("A2C", True), ("PPO", True)],
+)
+def test_reward_for_several_choices_at_once_that_fit_the_observation(way: str, binary: bool) -> None:
+    choices = (2, 2, 2, 2) if binary else (2, 3, 4)
+    right = torch.cartesian_prod(*(torch.arange(n) for n in choices))
+    seen = torch.cat([torch.eye(n)[own] for n, own in zip(choices, right.unbind(-1), strict=True)], -1)
+    chosen = greedy(learn(way, "Combination", frames=2 * WAYS[way][2], binary=binary), *seen.tolist())
+    shares = (chosen == right).double().mean((1, 2))
+    assert (shares > 0.95).sum() >= M - 1, shares
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -108,6 +108,24 @@ def test_rollouts_lead_through_the_states_that_were_met_when_acting(net: Keys, m
     assert rollouts == 19 and not program.failures
 
 
+@pytest.mark.parametrize(("actions", "choices"), [("discrete", (2,)), ("multidiscrete", (2, 3))])
+def test_the_last_action_stands_beside_each_observation_as_one_hots(
+    actions: str, choices: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = half({"name": "A2C", "time_horizon": 7}, ROLLOUT, LSTM, kwargs={"actions": actions})
+    agent: Any = program.agents[0]
+    batches: list[Batch] = []
+    monkeypatch.setattr(agent, "learn", lambda own: batches.extend(own))
+    program.run()
+    assert agent.ports[0].obs_size == 2 + sum(choices) + 1
+    for batch in batches:
+        parts = zip(batch.action.view(2, 7, 3, -1).unbind(-1), choices, strict=True)
+        told = torch.cat([*(torch.eye(n, dtype=torch.float64)[own] for own, n in parts), batch.reward[..., None]], -1)
+        torch.testing.assert_close(batch.next_obs[..., 2:], told, rtol=0, atol=0)
+        later = told[:, :-1].masked_fill(batch.done[:, :-1, :, None], 0)
+        torch.testing.assert_close(batch.obs[:, 1:, :, 2:], later, rtol=0, atol=0)
+
+
 def test_successors_are_valued_after_all_that_was_seen() -> None:
     program = half({"name": "A2C", "time_horizon": 6}, ROLLOUT, LSTM | {"shared": False})
     program.run()

@@ -88,6 +88,14 @@ def test_every_algorithm_goes_on_where_it_was_left(way: str, tmp_path: Path) -> 
     assert not (directory / "checkpoint").exists(), "what is finished needs no checkpoint"
 
 
+@pytest.mark.parametrize("net", [{}, {"type": "RNN", "rnn_hidden_size": 8, "prev_action_reward": True}])
+def test_agents_of_several_choices_at_once_go_on_where_they_were_left(net: Keys, tmp_path: Path) -> None:
+    env = {"name": "tests.probes:Drift", "max_frame": 600, "kwargs": {"actions": "multidiscrete"}}
+    meta: Keys = {"max_session": 2, "log_frequency": 50, "checkpoint_frequency": 150}
+    one = spec(A2C, {"name": "Rollout"}, env, members.NET | net, 2, meta)
+    assert resumed(interrupted(one, tmp_path, 500)) == whole(one, tmp_path)
+
+
 @pytest.mark.parametrize("frame", [50, 150, 350, 600])
 def test_it_does_not_matter_when_it_was_left(frame: int, tmp_path: Path) -> None:
     one = tiny()

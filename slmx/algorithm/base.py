@@ -59,7 +59,7 @@ class Algorithm(Membered):
     Hyper: ClassVar[type[NamedHyper]]
     memories: ClassVar[tuple[str, ...]] = ()  # memories it can use, by name; its default first
     recurrent: ClassVar[tuple[str, ...]] = ()  # those of them with which it can have a recurrent network as its `net`
-    actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")
+    actions: ClassVar[tuple[str, ...]] = ("discrete", "continuous")  # kinds that it takes; another is "multidiscrete"
     # keys of the network that only some algorithms use, and this one does
     net_keys: ClassVar[frozenset[str]] = frozenset()
     squashes: ClassVar[bool] = False  # whether its continuous actions stay in [-1, 1]: they need bounds to be scaled to
@@ -68,12 +68,12 @@ class Algorithm(Membered):
 
     @classmethod
     def sees(cls, kind: str) -> bool:
-        """Whether it takes images where actions are of a kind, "discrete" or "continuous"."""
+        """Whether it takes images where actions are of a kind, one of `actions`."""
         return True
 
     @classmethod
     def unfit(cls, hyper: Any, kind: str) -> dict[str, str]:
-        """Keys whose values do not fit actions of a kind that it takes, "discrete" or "continuous", and why."""
+        """Keys whose values do not fit actions of a kind that it takes, one of `actions`, and why."""
         return {}
 
     @classmethod

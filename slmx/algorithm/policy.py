@@ -10,7 +10,7 @@ from slmx.net.sequence import States, Unroll
 from slmx.ops import flat
 
 if TYPE_CHECKING:
-    from slmx.dist import Categorical, Gaussian
+    from slmx.dist import Policy
     from slmx.env.base import Step
     from slmx.memory.batch import Batch
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class PolicyAlgorithm(Algorithm):
     """An actor, a critic where `critic` is true, one optimiser for both, and a memory of steps in their order."""
 
+    actions = ("discrete", "continuous", "multidiscrete")
     net_keys = frozenset({"shared"})
 
     def build_networks(self, critic: bool = True) -> None:
@@ -52,9 +53,7 @@ class PolicyAlgorithm(Algorithm):
             state = torch.zeros(len(batch.obs), batch.obs.shape[2], self.carry.size, **like)
         return Unroll(batch.obs, state, batch.done)
 
-    def predict(
-        self, batch: Batch, rows: torch.Tensor | None = None
-    ) -> tuple[Categorical | Gaussian, torch.Tensor, torch.Tensor]:
+    def predict(self, batch: Batch, rows: torch.Tensor | None = None) -> tuple[Policy, torch.Tensor, torch.Tensor]:
         """Policy and values `[M, T * B]` of a batch's steps, and without gradients the values of their successors.
 
         Each successor is looked at after all that was seen before it, so also where an episode was cut off there.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from slmx.algorithm.base import Algorithm
 from slmx.lazy import torch
 from slmx.member.hyper import NamedHyper
-from slmx.member.streams import Streams
 
 
 class Random(Algorithm):
     """Learns nothing."""
 
+    actions = ("discrete", "continuous", "multidiscrete")
     learns = False
     own = (*Algorithm.own, "evaluating")
 
@@ -25,13 +25,7 @@ class Random(Algorithm):
         self.evaluating = self.setting.streams("evaluate")
 
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self._act(port, obs, self.exploring)
+        return self.ports[port].uniform(self.exploring, obs.shape[1])
 
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        return self._act(port, obs, self.evaluating)
-
-    def _act(self, port: int, obs: torch.Tensor, streams: Streams) -> torch.Tensor:
-        at = self.ports[port]
-        if at.discrete:
-            return streams.integers(at.action_size, obs.shape[1])
-        return 2 * streams.uniform(obs.shape[1], at.action_size) - 1
+        return self.ports[port].uniform(self.evaluating, obs.shape[1])

@@ -56,10 +56,7 @@ class ReplayActor(ReplayAlgorithm):
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
         if self.frame >= self.hp.training_start_step:
             return self.vary(port, obs)
-        own, n = self.ports[port], obs.shape[1]
-        if own.discrete:
-            return self.exploring.integers(own.action_size, n)
-        return 2 * self.exploring.uniform(n, own.action_size) - 1
+        return self.ports[port].uniform(self.exploring, obs.shape[1])
 
     def vary(self, port: int, obs: torch.Tensor) -> torch.Tensor:
         """Actions of the policy, as it explores."""
@@ -67,8 +64,7 @@ class ReplayActor(ReplayAlgorithm):
 
     def as_vector(self, port: int, action: torch.Tensor) -> torch.Tensor:
         """Actions as critics take them, `[M, N, A]`: discrete ones as vectors of 0 and 1."""
-        own = self.ports[port]
-        return torch.nn.functional.one_hot(action, own.action_size).to(self.setting.dtype) if own.discrete else action
+        return self.ports[port].as_vector(action, self.setting.dtype)
 
     def critic_loss(self, port: int, batch: Transitions, q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """The loss `[M]` of estimates `[E, M, N]` that are to come to targets `[M, N]`; the memory hears the errors."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
 
 from slmx.env.spec import EnvSpec
 
@@ -56,15 +57,35 @@ class Spaces:
     """What is known of an environment before it runs.
 
     `obs_space`: a float32 vector `[D]` without bounds, or a uint8 image `[C, H, W]`. `action_space`: Discrete from 0,
-    or a flat float32 Box. `slots`: rows of one copy (1 for a single agent). `max_t`: steps until truncation, if known.
+    MultiDiscrete from 0 with one axis, or a flat float32 Box. `slots`: rows of one copy (1 for a single agent).
+    `max_t`: steps until truncation, if known.
     """
 
     backend: str
     obs_space: Box
-    action_space: Discrete | Box
+    action_space: Discrete | MultiDiscrete | Box
     slots: int = 1
     max_t: int | None = None
     reward_threshold: float | None = None
+
+    @property
+    def kind(self) -> str:
+        """What actions are: "discrete", one choice; "multidiscrete", several choices at once; or "continuous"."""
+        if isinstance(self.action_space, Box):
+            return "continuous"
+        return "multidiscrete" if isinstance(self.action_space, MultiDiscrete) else "discrete"
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Among how many each component of a multidiscrete action chooses; empty where actions are of another kind."""
+        return tuple(self.action_space.nvec.tolist()) if isinstance(self.action_space, MultiDiscrete) else ()
+
+    @property
+    def action_size(self) -> int:
+        """How many there are to choose from, in all components together; or the dimensions of a continuous action."""
+        if isinstance(self.action_space, Discrete):
+            return int(self.action_space.n)
+        return sum(self.choices) or math.prod(self.action_space.shape)
 
 
 class Env(ABC):
@@ -130,9 +151,9 @@ class Env(ABC):
     def step(self, action: np.ndarray) -> Step:
         """Act in every row; copies whose episode ended are reset at once, so `obs` can always be acted on.
 
-        action: int `[M, B]`, or float `[M, B, A]`. Continuous actions are clipped to the bounds of the action space (an
-        unbounded policy keeps its own action in memory); one that is not a number becomes 0, because a member that has
-        diverged must not take down the physics that others share.
+        action: int `[M, B]` or `[M, B, n]`, or float `[M, B, A]`. Continuous actions are clipped to the bounds of the
+        action space (an unbounded policy keeps its own action in memory); one that is not a number becomes 0, because a
+        member that has diverged must not take down the physics that others share.
         """
         expected = (self.members, self.rows, *self._action_shape)
         if action.shape != expected:

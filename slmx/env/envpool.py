@@ -10,7 +10,7 @@ import numpy as np
 from envpool.registration import registry
 
 from slmx.env.base import Env, Spaces
-from slmx.env.flatten import flat_action_space, flat_obs_space, flatten, visible_space
+from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, visible_space
 from slmx.env.spec import RESERVED, THREADS, EnvSpec
 from slmx.errors import SlmxError, SpecError, did_you_mean
 
@@ -58,7 +58,7 @@ class EnvpoolEnv(Env):
             )
             self._raw_obs_space, raw_action_space = self._pool.observation_space, self._pool.action_space
         self._flat_obs_space = flat_obs_space(self._raw_obs_space)
-        self._action_start = getattr(raw_action_space, "start", 0)
+        self._action_start = action_start(raw_action_space)
         self._raw_action = tuple(raw_action_space.shape), raw_action_space.dtype
         self._elapsed = np.zeros(seeds.size, np.int64)
 

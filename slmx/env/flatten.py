@@ -1,7 +1,7 @@
 """Observations as flat float32 vectors, whole batches at once; images stay uint8, channels first.
 
 Discrete becomes one-hot; Dict and Tuple are concatenated in the order of the space, as `gymnasium.spaces.flatten` does
-for a single observation. Actions are Discrete or one flat vector.
+for a single observation. Actions are Discrete, a flat vector of such, or one of real numbers.
 
 An image is a uint8 Box of two to four axes: `[H, W]`, `[H, W, C]` or `[C, H, W]`, or a stack of such along an axis
 before them. It becomes `[C, H, W]`, the oldest of a stack first. Of three axes the first or the last is the channels',
@@ -10,6 +10,7 @@ whichever is shorter, the first where they are equal. In a Dict or Tuple an imag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,13 +55,26 @@ def visible_space(space: spaces.Box, visible: Sequence[int] | None) -> spaces.Bo
     return spaces.Box(space.low[list(visible)], space.high[list(visible)], dtype=np.float32)
 
 
-def flat_action_space(space: Any) -> spaces.Discrete | spaces.Box:
-    """The space of actions as agents see it: Discrete from 0, or a Box with one axis."""
+def flat_action_space(space: Any) -> spaces.Discrete | spaces.MultiDiscrete | spaces.Box:
+    """The space of actions as agents see it: Discrete from 0, MultiDiscrete from 0 with one axis, a Box with one axis.
+
+    MultiBinary is MultiDiscrete with two choices each. SpecError for any other space.
+    """
     if isinstance(space, spaces.Discrete):
         return spaces.Discrete(int(space.n))
+    if isinstance(space, spaces.MultiDiscrete):
+        return spaces.MultiDiscrete(space.nvec.ravel())
+    if isinstance(space, spaces.MultiBinary):
+        return spaces.MultiDiscrete([2] * math.prod(space.shape))
     if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating):
         return spaces.Box(space.low.ravel().astype(np.float32), space.high.ravel().astype(np.float32), dtype=np.float32)
-    raise SpecError("name", f"its action space {space} is neither Discrete nor a Box of real numbers")
+    known = "neither Discrete, MultiDiscrete, MultiBinary nor a Box of real numbers"
+    raise SpecError("name", f"its action space {space} is {known}")
+
+
+def action_start(space: Any) -> Any:
+    """What turns actions `[N]` or `[N, A]` as agents see them into a space's own: to be added, a number or `[A]`."""
+    return space.start.ravel() if isinstance(space, spaces.MultiDiscrete) else getattr(space, "start", 0)
 
 
 def flatten(space: Space, batch: Any) -> np.ndarray:

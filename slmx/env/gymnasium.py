@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from slmx.env import wrappers
 from slmx.env.base import Env, Spaces
-from slmx.env.flatten import flat_action_space, flat_obs_space, flatten, visible_space
+from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, visible_space
 from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, did_you_mean
 
@@ -33,8 +33,9 @@ UNFIT_WRAPPERS = {
 class GymnasiumEnv(Env):
     """Copies in one process, stepped one after the other.
 
-    Dict, Tuple, Discrete and MultiBinary observations are flattened (see slmx/env/flatten.py). A class of one's own
-    must draw its randomness from `self.np_random`, as gymnasium asks, to repeat under a seed.
+    Dict, Tuple, Discrete and MultiBinary observations are flattened, and so are MultiDiscrete and MultiBinary actions
+    (see slmx/env/flatten.py). A class of one's own must draw its randomness from `self.np_random`, as gymnasium asks,
+    to repeat under a seed.
     """
 
     backend = "gymnasium"
@@ -47,7 +48,7 @@ class GymnasiumEnv(Env):
         self._seeds: list[int | None] | None = seeds.ravel().tolist()
         self._raw_obs_space = self._vector.single_observation_space
         space = self._vector.single_action_space
-        self._action_start = getattr(space, "start", 0)
+        self._action_start = action_start(space)
         self._raw_action = tuple(space.shape or ()), space.dtype
 
     @classmethod

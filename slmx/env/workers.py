@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Discrete
+from gymnasium.spaces import Box
 
 from slmx.env.base import Env
 from slmx.env.gymnasium import GymnasiumEnv
@@ -143,8 +143,8 @@ class Shared:
 
     def __init__(self, memory: int, env: Env, copies: int):
         self._map, self._at = mmap.mmap(memory, _size(env, copies)), 0
-        discrete = isinstance(env.action_space, Discrete)
-        self.action = self._array((copies, *(env.action_space.shape or ())), np.int64 if discrete else np.float64)
+        kind = np.float64 if isinstance(env.action_space, Box) else np.int64
+        self.action = self._array((copies, *(env.action_space.shape or ())), kind)
         self.reward = self._array((copies,), np.float64)
         self.terminated, self.truncated, self.ended = (self._array((copies,), np.bool_) for _ in range(3))
         self.obs = self._array((copies, *env.obs_space.shape), env.obs_space.dtype)

@@ -46,10 +46,10 @@ class Streams(Membered):
         """Standard normal numbers, `[M, *shape]`."""
         return self._tensor(self._normal.take(math.prod(shape)), shape)
 
-    def integers(self, high: int, *shape: int) -> torch.Tensor:
-        """Whole numbers in [0, high), `[M, *shape]`, int64."""
-        drawn = (self._uniform.take(math.prod(shape)) * high).astype(np.int64)
-        return torch.from_numpy(drawn.reshape(self.members, *shape)).to(self.device)
+    def integers(self, high: int | Sequence[int], *shape: int) -> torch.Tensor:
+        """Whole numbers in [0, high), `[M, *shape]`, int64; `high` of all, or of each along the last axis."""
+        drawn = self._uniform.take(math.prod(shape)).reshape(self.members, *shape) * high
+        return torch.from_numpy(drawn.astype(np.int64)).to(self.device)
 
     def permutation(self, n: int) -> torch.Tensor:
         """A random order of 0..n-1 per member, `[M, n]`, int64."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slmx.dist import Categorical, Gaussian
+from slmx.dist import Categorical, Categoricals, Gaussian, Policy
 from slmx.member.hyper import Stacked
 from slmx.member.streams import Streams
 from slmx.net.port import Port
@@ -21,10 +21,11 @@ Seen = Tensor | Unroll | States  # observations, or what stands for them where n
 class ActorCritic(nn.Module):
     """Actor and critic, with a shared body or each its own; `critic=False` leaves the critic out.
 
-    Discrete ports get categorical policies; continuous ones Gaussians whose standard deviations are parameters of their
-    own, one per action dimension, from exp(0). The policy's last layer starts small, so that the first policy is near
-    uniform (Andrychowicz et al., 2020, arXiv:2006.05990). Where the networks are recurrent, observations may be an
-    Unroll, or States, which hold the numbers of the actor first, then those of a critic of its own.
+    Discrete ports get categorical policies, one for each component of an action; continuous ones Gaussians whose
+    standard deviations are parameters of their own, one per action dimension, from exp(0). The policy's last layer
+    starts small, so that the first policy is near uniform (Andrychowicz et al., 2020, arXiv:2006.05990). Where the
+    networks are recurrent, observations may be an Unroll, or States, which hold the numbers of the actor first, then
+    those of a critic of its own.
     """
 
     def __init__(self, net: Any, hp: Stacked, streams: Streams, ports: Sequence[Port], critic: bool = True):
@@ -45,7 +46,7 @@ class ActorCritic(nn.Module):
                 zeros = torch.zeros(streams.members, 1, port.action_size, dtype=streams.dtype, device=streams.device)
                 self.register_parameter(f"{LOG_STD}_{i}", nn.Parameter(zeros))
 
-    def policy(self, port: int, obs: Seen, rows: Tensor | None = None) -> Categorical | Gaussian:
+    def policy(self, port: int, obs: Seen, rows: Tensor | None = None) -> Policy:
         """The distribution over actions for observations `[M, N, ...]`."""
         return self._distribution(port, self.actor(port, "policy", self._split(obs)[0], rows), rows)
 
@@ -60,7 +61,7 @@ class ActorCritic(nn.Module):
         own, critics = obs.split(self.actor.state_size)
         return torch.cat([self.actor.features(port, own, rows), self.critic.features(port, critics, rows)], -1)
 
-    def both(self, port: int, obs: Seen, rows: Tensor | None = None) -> tuple[Categorical | Gaussian, Tensor]:
+    def both(self, port: int, obs: Seen, rows: Tensor | None = None) -> tuple[Policy, Tensor]:
         """Policy and values; a shared body is evaluated once."""
         if not self.shared:
             return self.policy(port, obs, rows), self.value(port, obs, rows)
@@ -80,8 +81,11 @@ class ActorCritic(nn.Module):
             return obs, obs
         return obs.split(self.actor.state_size)
 
-    def _distribution(self, port: int, output: Tensor, rows: Tensor | None) -> Categorical | Gaussian:
-        if self.ports[port].discrete:
+    def _distribution(self, port: int, output: Tensor, rows: Tensor | None) -> Policy:
+        at = self.ports[port]
+        if at.choices:
+            return Categoricals(output, at.choices)
+        if at.discrete:
             return Categorical(output)
         log_std = getattr(self, f"{LOG_STD}_{port}")
         return Gaussian(output, log_std if rows is None else log_std[rows])

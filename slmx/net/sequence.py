@@ -114,9 +114,8 @@ class Carry(Membered):
 
     def _told(self, port: int, action: torch.Tensor, reward: torch.Tensor) -> torch.Tensor:
         """Action and reward as numbers `[M, B, A + 1]`."""
-        at = self.ports[port]
-        numbers = torch.nn.functional.one_hot(action, at.action_size) if at.discrete else action
-        return torch.cat([numbers.to(self.dtype), reward.unsqueeze(-1).to(self.dtype)], -1)
+        numbers = self.ports[port].as_vector(action, self.dtype)
+        return torch.cat([numbers, reward.unsqueeze(-1).to(self.dtype)], -1)
 
     def _beside(self, obs: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
         return torch.cat([obs.flatten(2), last], -1) if self.told else obs

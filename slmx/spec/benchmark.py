@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -27,7 +27,6 @@ from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import search_space
 
 KEY = "benchmark"
-Actions = Literal["discrete", "continuous"]
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -44,6 +43,9 @@ class EnvListsSpec(Model):
     discrete: list[BenchmarkEnvSpec] = Field([], description="environments with discrete actions: names, or mappings")
     continuous: list[BenchmarkEnvSpec] = Field(
         [], description="environments with continuous actions: names, or mappings"
+    )
+    multidiscrete: list[BenchmarkEnvSpec] = Field(
+        [], description="environments with several choices at once (MultiDiscrete, MultiBinary): names, or mappings"
     )
 
 
@@ -187,11 +189,12 @@ class _Reader:
     def _cells(self, typed: BenchmarkSpec, errors: list[SpecError]) -> list[Cell]:
         slots = [
             _Slot(env, kind, f"{KEY}.env.{kind}.{i}")
-            for kind, envs in (("discrete", typed.env.discrete), ("continuous", typed.env.continuous))
-            for i, env in enumerate(envs)
+            for kind in EnvListsSpec.model_fields
+            for i, env in enumerate(getattr(typed.env, kind))
         ]
         if not slots:
-            errors.append(SpecError(f"{KEY}.env", "lists no environment", "list some under discrete or continuous"))
+            hint = f"list some under {' or '.join(EnvListsSpec.model_fields)}"
+            errors.append(SpecError(f"{KEY}.env", "lists no environment", hint))
         errors += [
             SpecError(slot.place, f"{slot.env.name} is listed twice")
             for i, slot in enumerate(slots)
@@ -341,7 +344,7 @@ def _idle(algorithm: str, named: list[_Named], taken: list[_Slot], slots: list[_
 def _misplaced(spec: Spec, slot: _Slot) -> list[SpecError]:
     """What is wrong where an environment stands in the list of the other actions."""
     try:
-        kind = "continuous" if hasattr(describe(spec.env[0]).action_space, "low") else "discrete"
+        kind = describe(spec.env[0]).kind
     except SpecError:
         return []  # it is told with all else
     if kind == slot.kind:

@@ -270,16 +270,16 @@ def _actions(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> list[
         if e not in described:
             continue
         hyper, registry, actions = spec.agent[a].algorithm, REGISTRIES["algorithm"], described[e].action_space
-        name, algorithm = hyper.name, registry.find(hyper.name)
-        kind = "continuous" if isinstance(actions, Box) else "discrete"
+        name, algorithm, kind = hyper.name, registry.find(hyper.name), described[e].kind
         where = f"{spec.env[e].name} (env.{e})"
         if kind not in algorithm.actions:
             able = [known for known in registry.known if kind in registry.find(known).actions and known != "Random"]
             hint = f"{kind} actions are taken by {', '.join(able)}"
+            several = f" ({counted(len(choices), 'choice')} at once)" if (choices := described[e].choices) else ""
             errors.append(
                 SpecError(
                     f"agent.{a}.algorithm.name",
-                    f"{name} cannot act in {where}, whose actions are {kind}",
+                    f"{name} cannot act in {where}, whose actions are {kind}{several}",
                     hint,
                 )
             )

@@ -57,7 +57,38 @@ class Strange(gymnasium.Env):
     def __init__(self, which: str):
         text = spaces.Text(4)
         self.observation_space = text if which == "obs" else spaces.Discrete(2)
-        self.action_space = spaces.MultiDiscrete([2, 2]) if which == "action" else spaces.Discrete(2)
+        pair = spaces.Tuple((spaces.Discrete(2), spaces.Discrete(2)))
+        self.action_space = pair if which == "action" else spaces.Discrete(2)
+
+
+class Dials(gymnasium.Env):
+    """Takes several choices at once, and observes them as they came, and a number that says which episode it is."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    action_space: spaces.Space = spaces.MultiDiscrete([[2, 3, 4], [5, 2, 3]], start=[[1, -2, 0], [3, 0, 10]])
+    observation_space = spaces.Box(-np.inf, np.inf, (7,), np.float32)
+
+    def __init__(self, render_mode: str | None = None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self._episode = self.np_random.random()
+        return np.array([0] * 6 + [self._episode], np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        now = np.array([*action.ravel(), self._episode], np.float32)
+        return now, float(action.sum()), bool(self.np_random.random() < 0.1), False, {}
+
+    def render(self) -> np.ndarray:
+        return np.zeros((16, 16, 3), np.uint8)
+
+
+class Switches(Dials):
+    """The same with two choices each, which are in the environment no numbers to count with."""
+
+    action_space = spaces.MultiBinary((3, 2))
 
 
 class Tally(Env):

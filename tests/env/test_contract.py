@@ -24,10 +24,12 @@ from slmx.errors import SlmxError, SpecError
 from tests.env.probes import Tally, Walk
 
 WALK, CATCH, PONG = "tests.env.probes:Walk", "tests.probes:Catch", "ALE/Pong-v5"
+DIALS, SWITCHES = "tests.env.probes:Dials", "tests.env.probes:Switches"
 CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "FrozenLake-v1"]
 CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
 CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
 CASES += [(WALK, "gymnasium"), (CATCH, "gymnasium"), ("Breakout-v5", "envpool"), (PONG, "gymnasium")]
+CASES += [(DIALS, "gymnasium"), (SWITCHES, "gymnasium")]
 OBS_SHAPES = {
     "CartPole-v1": (4,),
     "Acrobot-v1": (6,),
@@ -41,6 +43,8 @@ OBS_SHAPES = {
     CATCH: (1, 10, 10),
     "Breakout-v5": (4, 84, 84),
     PONG: (3, 210, 160),
+    DIALS: (7,),
+    SWITCHES: (7,),
 }
 ALIKE = {"FrozenLake-v1", "MiniGrid-Empty-5x5-v0", CATCH, "Breakout-v5", PONG}  # first observations, or some of them
 
@@ -56,9 +60,11 @@ def seeds(*shape: int, first: int = 0) -> np.ndarray:
 def sample(env: Env, rng: np.random.Generator) -> np.ndarray:
     """Uniformly random actions for every row."""
     shape = (env.members, env.rows)
-    if isinstance(env.action_space, spaces.Discrete):
-        return rng.integers(env.action_space.n, size=shape)
     space = env.action_space
+    if isinstance(space, spaces.Discrete):
+        return rng.integers(space.n, size=shape)
+    if isinstance(space, spaces.MultiDiscrete):
+        return rng.integers(space.nvec, size=(*shape, *space.shape))
     return rng.uniform(space.low, space.high, (*shape, *space.shape)).astype(np.float32)
 
 
@@ -157,6 +163,30 @@ def test_every_transition_is_that_of_the_environment_itself(name: str, limit: in
             np.testing.assert_array_equal(step.obs[m, b], flat(obs))
     never = {"Acrobot-v1", "Pendulum-v1"}  # end by themselves, under random actions
     assert ends == {"truncated"} | (set() if name in never else {"terminated"})
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "start"),
+    [(DIALS, (2, 3, 4, 5, 2, 3), [1, -2, 0, 3, 0, 10]), (SWITCHES, (2,) * 6, [0] * 6)],
+)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_several_choices_come_in_the_environment_s_own_shape_and_numbers(
+    name: str, choices: tuple[int, ...], start: list[int], workers: int
+) -> None:
+    known = describe(spec(name, workers=workers))
+    assert (known.kind, known.choices, known.action_size) == ("multidiscrete", choices, sum(choices))
+    env = make(spec(name, workers=workers), seeds(2, 3))
+    assert env.action_space == spaces.MultiDiscrete(choices)
+    actions = draw(env, 60)
+    assert actions.shape == (60, 2, 3, 6) and [len(set(column)) for column in actions.reshape(-1, 6).T] == [*choices]
+    _, steps = roll(env, actions)
+    env.close()
+    for action, step in zip(actions, steps, strict=True):
+        np.testing.assert_array_equal(step.next_obs[..., :6], action + start)
+        np.testing.assert_array_equal(step.reward, (action + start).sum(-1))
+        np.testing.assert_array_equal(step.obs[..., :6], (action + start) * ~step.done[..., None])
+    with pytest.raises(ValueError, match=r"actions must be \(2, 3, 6\), not \(2, 3\)"):
+        make(spec(name), seeds(2, 3)).step(np.zeros((2, 3), np.int64))
 
 
 @pytest.mark.parametrize("backend", ["envpool", "gymnasium"])
@@ -553,9 +583,13 @@ def test_kwargs_and_wrappers_reach_the_environment() -> None:
         ({"name": "nowhere.at_all:Env"}, "name", 'no module "nowhere.at_all"'),
         ({"name": "tests.env.probes:Wolk"}, "name", 'did you mean "Walk"'),
         ({"name": "tests.env.probes:Strange", "kwargs": {"which": "obs"}}, "name", "cannot be flattened"),
-        ({"name": "tests.env.probes:Strange", "kwargs": {"which": "action"}}, "name", "neither Discrete nor a Box"),
+        (
+            {"name": "tests.env.probes:Strange", "kwargs": {"which": "action"}},
+            "name",
+            "neither Discrete, MultiDiscrete",
+        ),
         ({"name": "tests.env.probes:Strange"}, "kwargs", "missing a required argument: 'which'"),
-        ({"name": "JobShop-v0"}, "name", "neither Discrete nor a Box"),
+        ({"name": "JobShop-v0"}, "name", "neither Discrete, Multi"),
         ({"name": "Go9x9-v1"}, "name", "several players"),
         ({"name": "CartPole-v1", "kwargs": {"gravity": 1}}, "kwargs", "unexpected keyword argument 'gravity'"),
         ({"name": "Pong-v5", "kwargs": {"stack_nun": 2}}, "kwargs.stack_nun", 'did you mean "stack_num"'),

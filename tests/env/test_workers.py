@@ -21,7 +21,7 @@ from tests.processes import running
 from tests.programs import Keys, spec
 from tests.test_resume import A2C, interrupted, resumed, whole
 
-NAMES = {"CartPole-v1": 20, "Pendulum-v1": 15, "tests.env.probes:Walk": 15}
+NAMES = {"CartPole-v1": 20, "Pendulum-v1": 15, "tests.env.probes:Walk": 15, "tests.env.probes:Dials": 15}
 SEEDS = np.arange(10).reshape(2, 5)
 
 
@@ -37,8 +37,8 @@ def played(env: Env) -> list[np.ndarray]:
             emitted.append(env.reset())
             for _ in range(50):
                 shape = (env.members, env.rows, *(env.action_space.shape or ()))
-                discrete = isinstance(env.action_space, spaces.Discrete)
-                step = env.step(rng.integers(2, size=shape) if discrete else rng.normal(size=shape).astype(np.float32))
+                real = isinstance(env.action_space, spaces.Box)
+                step = env.step(rng.normal(size=shape).astype(np.float32) if real else rng.integers(2, size=shape))
                 emitted += [step.obs, step.next_obs, step.reward, step.terminated, step.truncated]
     finally:
         env.close()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from slmx.dist import Categorical, Gaussian
+from slmx.dist import Categorical, Categoricals, Gaussian
 from slmx.member.hyper import NamedHyper, Stacked
 from slmx.member.optim import Adam
 from slmx.member.streams import Streams, seed_sequence
@@ -19,6 +19,7 @@ from slmx.net.port import Port
 
 M = 3
 DISCRETE, CONTINUOUS = Port((4,), 2, True, 5), Port((3,), 2, False, 6)
+SEVERAL = Port((2,), 9, True, 4, (2, 4, 3))
 
 
 def streams(*sessions: int) -> Streams:
@@ -192,3 +193,41 @@ def test_samples_have_the_shapes_of_actions_and_come_from_the_members_own_stream
     assert continuous.shape == (M, 40, 2)
     assert len({row.numpy().tobytes() for row in discrete}) == M
     assert len({row.detach().numpy().tobytes() for row in continuous}) == M
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_several_choices_at_once_have_a_policy_each_and_one_head(shared: bool) -> None:
+    net = actor_critic(DISCRETE, SEVERAL, CONTINUOUS, shared=shared)
+    assert widths(net.actor.heads[1]["policy"]) == [(6, 9)]
+    policy, value = net.both(1, numbers(M, 50, 2))
+    assert isinstance(policy, Categoricals) and value.shape == (M, 50)
+    assert isinstance(net.policy(0, numbers(M, 50, 4)), Categorical)
+    assert isinstance(net.policy(2, numbers(M, 50, 3)), Gaussian)
+    uniform = (torch.tensor([2, 4, 3]).log()).sum().expand(M, 50)
+    torch.testing.assert_close(policy.log_prob_entropy(policy.mode())[1], uniform, atol=0.01, rtol=0)
+    drawn = net.sample(1, numbers(M, 40, 2), streams())
+    assert drawn.shape == (M, 40, 3) and drawn.dtype == torch.int64
+    assert [len(column.unique()) for column in drawn.flatten(0, 1).unbind(-1)] == [2, 4, 3]
+    assert len({row.numpy().tobytes() for row in drawn}) == M
+
+
+def test_actions_as_numbers() -> None:
+    one = torch.tensor([[0, 1], [1, 1]])
+    assert DISCRETE.as_vector(one, torch.float64).tolist() == [[[1, 0], [0, 1]], [[0, 1], [0, 1]]]
+    several = torch.tensor([[[0, 3, 1]], [[1, 0, 2]]])
+    numbers_ = SEVERAL.as_vector(several, torch.float32)
+    assert numbers_.dtype == torch.float32
+    assert numbers_.tolist() == [[[1, 0, 0, 0, 0, 1, 0, 1, 0]], [[0, 1, 1, 0, 0, 0, 0, 0, 1]]]
+    real = torch.rand(2, 3, 2)
+    assert CONTINUOUS.as_vector(real, torch.float32) is real
+
+
+def test_uniform_actions_are_of_every_kind_and_of_the_members_own_streams() -> None:
+    one, several, real = (port.uniform(streams(), 600) for port in (DISCRETE, SEVERAL, CONTINUOUS))
+    assert one.shape == (M, 600) and several.shape == (M, 600, 3) and one.dtype == several.dtype == torch.int64
+    for column, n in zip(several.flatten(0, 1).unbind(-1), SEVERAL.choices, strict=True):
+        shares = column.bincount(minlength=n) / len(column)
+        torch.testing.assert_close(shares, torch.full((n,), 1 / n), atol=0.05, rtol=0)
+    assert real.shape == (M, 600, 2) and real.min() < -0.9 and real.max() > 0.9
+    for port, together in ((DISCRETE, one), (SEVERAL, several), (CONTINUOUS, real)):
+        assert torch.equal(port.uniform(streams(1), 600)[0], together[1])

@@ -68,6 +68,16 @@ def test_an_algorithm_takes_part_where_its_actions_allow(cells: Callable[..., tu
     assert {cell.mode for cell in found} == {"train"}
 
 
+def test_environments_with_several_choices_at_once_are_a_list_of_their_own(
+    cells: Callable[..., tuple[Cell, ...]],
+) -> None:
+    envs = {"discrete": "CartPole-v1", "multidiscrete": ["tests.env.probes:Dials"]}
+    found = cells(edited(env=envs, algorithm__PPO={"specs.json": "ppo_pole"}))
+    assert [(cell.algorithm, cell.actions) for cell in found] == [
+        ("PPO", "discrete"), ("DQN", "discrete"), ("PPO", "multidiscrete"),
+    ]  # fmt: skip
+
+
 def test_a_replaced_environment_leaves_all_else(cells: Callable[..., tuple[Cell, ...]], tmp_path: Path) -> None:
     cell = cells(FILE)[3]
     own = load_one(tmp_path / "specs.json", "dqn_pole")
@@ -139,7 +149,7 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
     ),
     "no environments": (
         edited(env={}),
-        ["benchmark.env: lists no environment; list some under discrete or continuous"],
+        ["benchmark.env: lists no environment; list some under discrete or continuous or multidiscrete"],
     ),
     "listed twice": (
         edited(env__continuous=["Pendulum-v1", "CartPole-v1"]),
@@ -148,6 +158,13 @@ WRONG: dict[str, tuple[Any, list[str]]] = {
     "unknown environment": (
         edited(env__discrete=["CartPole-v1", "Acrobat-v1"]),
         ['benchmark.env.discrete.1: unknown environment "Acrobat-v1"; did you mean "Acrobot-v1"?'],
+    ),
+    "several choices at once": (
+        edited(env__discrete=["CartPole-v1", "tests.env.probes:Switches"]),
+        [
+            "benchmark.env.discrete.1: the actions of tests.env.probes:Switches are multidiscrete; "
+            "list it under multidiscrete"
+        ],
     ),
     "other actions": (
         edited(env__discrete=["CartPole-v1", "Pendulum-v1"], env__continuous=[]),

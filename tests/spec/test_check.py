@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from slmx.algorithm import ALGORITHMS
 from slmx.errors import SpecErrors
 from slmx.spec.benchmark import is_benchmark
 from slmx.spec.build import build
@@ -87,6 +88,25 @@ def test_actions_and_networks_that_do_not_fit_are_one_error(
     dqn["agent"] |= {"algorithm": algorithm, "net": {"type": "MLP", "optim_spec": {"name": "Adam"}} | more}
     dqn["env"]["name"] = env
     assert lines(write({"one": dqn})) == [f"spec.json: one: {message}"]
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name not in ("Random", "REINFORCE", "A2C", "PPO")])
+def test_who_values_actions_takes_no_several_choices_at_once(write: Write, dqn: dict[str, Any], name: str) -> None:
+    memory = {"name": "Rollout"} if name == "SARSA" else {"name": "Replay"}
+    dqn["agent"] |= {"algorithm": {"name": name}, "memory": memory}
+    dqn["agent"]["net"] = {"type": "MLP", "optim_spec": {"name": "Adam"}}
+    for env, choices in (("tests.env.probes:Dials", 6), ("tests.probes:Combination", 3)):
+        dqn["env"]["name"] = env
+        assert lines(write({"one": dqn})) == [
+            f"spec.json: one: agent.0.algorithm.name: {name} cannot act in {env} (env.0), whose actions are "
+            f"multidiscrete ({choices} choices at once); multidiscrete actions are taken by REINFORCE, A2C, PPO"
+        ]
+
+
+def test_who_learns_a_policy_takes_several_choices_at_once(write: Write, ppo: dict[str, Any]) -> None:
+    for env in ("tests.env.probes:Dials", "tests.env.probes:Switches"):
+        ppo["env"][0]["name"] = env
+        assert check_file(write({"one": ppo}))
 
 
 def test_every_minibatch_has_frames_of_every_environment(write: Write, ppo: dict[str, Any]) -> None:
