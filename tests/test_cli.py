@@ -163,7 +163,7 @@ SPECS: dict[str, tuple[Any, list[str]]] = {
     ),
     "argument of an environment": (
         edited(DEMO, (("env", 0, "kwargs"), {"gravitation": 1})),
-        ["env.0.kwargs: CartPoleEnv: got an unexpected keyword argument 'gravitation'"],
+        ["env.0.kwargs: CartPoleEnv: got an unexpected keyword argument 'gravitation'; known: sutton_barto_reward"],
     ),
     "algorithm": (
         edited(DQN, (("agent", "algorithm", "name"), "DQM")),

@@ -128,7 +128,7 @@ UNSEEN: dict[str, tuple[Keys, str]] = {
     "other options": (
         {"name": "FrozenLake-v1", "kwargs": {"size": 8}},
         "envpool draws no pictures of FrozenLake-v1, and gymnasium's cannot be run here: kwargs: FrozenLakeEnv: got an "
-        "unexpected keyword argument 'size'",
+        "unexpected keyword argument 'size'; known: desc, is_slippery, map_name, reward_schedule, success_rate",
     ),
 }  # fmt: skip
 

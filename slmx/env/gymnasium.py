@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from slmx.env import wrappers
 from slmx.env.base import Env, Spaces
 from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, visible_space
-from slmx.env.spec import EnvSpec
+from slmx.env.spec import RESERVED, EnvSpec
 from slmx.errors import SpecError, did_you_mean
 
+ALE = "ALE/"  # how the names of ale-py's environments begin
 UNFIT_WRAPPERS = {
     "Autoreset": "episodes are reset here already",
     "NormalizeObservation": 'its statistics are neither saved nor frozen; use "normalize_obs"',
@@ -57,7 +59,7 @@ class GymnasiumEnv(Env):
 
     @classmethod
     def has(cls, name: str) -> bool:
-        return ":" in name or name in _registered(name)
+        return ":" in name or name in _registered(name) or name.startswith(ALE)
 
     @classmethod
     def takes(cls, spec: EnvSpec) -> bool:
@@ -118,7 +120,7 @@ def _spaces(spec: EnvSpec, registration: Registration, env: gymnasium.Env) -> Sp
 
 def _registered(name: str | None = None) -> dict[str, Registration]:
     """The environments by id. Those of Atari, which another package registers, are there unless `name` is another's."""
-    if name not in gymnasium.registry:
+    if name not in gymnasium.registry and importlib.util.find_spec("ale_py") is not None:
         import ale_py
 
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # no greeting
@@ -139,7 +141,12 @@ def _registration(spec: EnvSpec) -> Registration:
         else:
             raise SpecError("name", f'"{entry}" is not in {module_name}', did_you_mean(entry, vars(module)))
     else:
-        found = _registered(spec.name)[spec.name]
+        known = _registered(spec.name)
+        if spec.name not in known:  # only those of Atari are known by the beginning of their names
+            if importlib.util.find_spec("ale_py") is None:
+                raise SpecError("name", "ale-py is not installed", "pip install 'slmx[atari]'")
+            raise SpecError("name", f'unknown environment "{spec.name}"', did_you_mean(spec.name, known))
+        found = known[spec.name]
     with _dependencies_named():
         creator = load_env_creator(found.entry_point) if isinstance(found.entry_point, str) else found.entry_point
     _check_call(creator, {**found.kwargs, **spec.kwargs}, "kwargs")
@@ -217,9 +224,7 @@ def _check_call(function: Any, kwargs: dict[str, Any], path: str, *args: Any) ->
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
+        known = [key for key in list(signature.parameters)[len(args) :] if key not in RESERVED]
         unknown = [key for key in kwargs if key not in signature.parameters]
-        known = [
-            key for key, each in list(signature.parameters.items())[len(args) :] if each.kind is not each.VAR_POSITIONAL
-        ]
         hint = did_you_mean(unknown[0], known, kwargs) if unknown else ""
         raise SpecError(path, f"{function.__name__}: {error}", hint) from error

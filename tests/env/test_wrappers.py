@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +264,13 @@ def test_actions_of_any_environment_can_be_chosen_by_number() -> None:
     _, steps = played(env, np.zeros(5, np.int64))
     for step in steps:
         np.testing.assert_array_equal(step.next_obs[0, 0], right.step(1)[0])
+
+
+def test_a_game_of_atari_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecError, match=r'name: unknown environment "ALE/Pnog-v5"; did you mean "ALE/Pong-v5"\?'):
+        describe(EnvSpec(name="ALE/Pnog-v5", max_frame=1))
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ale_py" else found(name))
+    monkeypatch.setattr(gymnasium, "registry", {})
+    with pytest.raises(SpecError, match=r"name: ale-py is not installed; pip install 'slmx\[atari\]'"):
+        describe(EnvSpec(name="ALE/Pong-v5", max_frame=1))
