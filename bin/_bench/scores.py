@@ -46,6 +46,10 @@ BARS = {
     ("SAC", "LunarLanderContinuous-v3"): Bar(230, 300_000, 125),
     ("TD3", "LunarLanderContinuous-v3"): Bar(200, 300_000),
     ("CrossQ", "LunarLanderContinuous-v3"): Bar(260, 300_000, 269),
+    ("SAC", "BipedalWalker-v3"): Bar(280, 500_000),
+    ("SAC", "HalfCheetah-v5"): Bar(5000, 300_000),
+    ("SAC", "Hopper-v5"): Bar(2000, 300_000),
+    ("PPO", "MiniGrid-DoorKey-5x5-v0"): Bar(0.9, 400_000),
 }
 LONGEST = 1_000_000  # frames of an environment in a spec that is trained without being named
 # One agent in several environments at once, whatever its algorithm; frames in each environment.
@@ -104,7 +108,8 @@ def print_rows(name: str, raw: dict[str, Any], trial: Path) -> list[str]:
         done = rows[rows["state"] == "DONE"]
         final, training = done["final_return"], done["return_ma"]
         line = f"{env['name']:26}{f'{label} (joint)' if joint else label:16}{env['max_frame']:9,.0f}"
-        line += f"{f'{final.mean():.1f} ± {final.std():.1f}':>18}{f'{training.mean():.1f} ± {training.std():.1f}':>18}"
+        digits = 1 if abs(final.mean()) >= 10 else 3
+        line += "".join(f"{f'{own.mean():.{digits}f} ± {own.std():.{digits}f}':>18}" for own in (final, training))
         line += f"{bar.reach if bar else '':>7}{bar.slm_lab if bar and bar.slm_lab is not None else '':>9}  {name}"
         failed = len(rows) - len(done)
         short = bar is not None and (failed > 0 or not final.mean() >= bar.reach)
