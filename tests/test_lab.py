@@ -413,22 +413,25 @@ def shipped() -> list[Any]:
 
 @pytest.mark.parametrize("spec", shipped())
 def test_every_shipped_spec_trains(spec: Spec, tmp_path: Path) -> None:
-    quick = {"meta.max_session": 2, "meta.eval_episode": 1, "meta.eval_frequency": None}
+    images = any("Frame" in getattr(one.memory, "name", "") or hasattr(one.net, "conv_layers") for one in spec.agent)
+    quick: dict[str, Any] = {"meta.max_session": 1 if images else 2, "meta.eval_episode": 1}
+    quick |= {"meta.eval_frequency": None}
+    bodies = max(1, len(spec.body.num) if isinstance(spec.body.num, list) else spec.body.num)
+    frames = 600
     for a, one in enumerate(spec.agent):
-        hyper = one.algorithm
-        if hasattr(hyper, "training_start_step"):
-            quick[f"agent.{a}.algorithm.training_start_step"] = 64
+        hyper, keys = one.algorithm, f"agent.{a}.algorithm"
+        horizon = getattr(hyper, "time_horizon", 100)
+        if images and hasattr(hyper, "time_horizon"):
+            quick[f"{keys}.time_horizon"] = horizon = min(horizon, 32)
+        frames = max(frames, 2 * bodies * (horizon + 1))
+        if images and hasattr(hyper, "training_epoch"):
+            quick[f"{keys}.training_epoch"] = 1
         if hasattr(one.memory, "episodes"):
             quick[f"agent.{a}.memory.episodes"] = 2
-        if hasattr(one.net, "conv_layers") and hasattr(hyper, "training_epoch"):  # learning from images takes long
-            quick[f"agent.{a}.algorithm.training_epoch"] = 1
-    bodies = max(1, len(spec.body.num) if isinstance(spec.body.num, list) else spec.body.num)
-    horizon = max(getattr(one.algorithm, "time_horizon", 100) for one in spec.agent)
-    frames = max(2 * bodies * (horizon + 1), 600)
+        if hasattr(hyper, "training_frequency"):  # ten times, as often as each time has updates
+            quick[f"{keys}.training_start_step"] = 64
+            quick[f"{keys}.training_frequency"] = max(hyper.training_frequency, frames // 10)
     quick |= {f"env.{e}.max_frame": frames for e in range(len(spec.env))}
-    for a, one in enumerate(spec.agent):
-        if getattr(one.memory, "name", "") == "FrameReplay":  # likewise
-            quick[f"agent.{a}.algorithm.training_frequency"] = frames // 10
     quick |= {f"env.{e}.max_t": 100 for e, env in enumerate(spec.env) if env.backend != "envpool"}
     run = train(with_settings(spec, quick), tmp_path)
     assert run.table["state"].tolist() == ["DONE"] * len(run.table)
