@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric", "storage"},
+    "footprint": {"memory", "env", "space", "spec", "errors"},
     "model_file": BASE,
     "view": {"whole"},
     "record": {"errors", "table", "whole", "storage", "camera", "view", "model_file"},
@@ -50,13 +51,13 @@ MAY_IMPORT = {
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "stop"}
-    | {"storage", "table", "camera"},
-    "display": {"errors", "camera"},
+    | {"storage", "table", "camera", "footprint"},
+    "display": {"errors", "camera", "footprint"},
     "camera": {"errors", "whole"},
     "filming": {"camera", "analysis", "env", "errors", "spec", "display", "model_file", "session"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
-    | {"storage", "lock", "table", "camera", "model_file"},
+    | {"storage", "lock", "table", "camera", "model_file", "footprint"},
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
