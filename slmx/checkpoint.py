@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -76,12 +77,14 @@ def _load(path: Path) -> dict[str, Any] | None:
 
 
 def remove(path: Path) -> None:
-    """Forget a checkpoint, and the folder when it was the last."""
+    """Forget a checkpoint."""
     path.unlink(missing_ok=True)
-    try:
-        path.parent.rmdir()
-    except OSError:  # there are others, or there was none
-        return
+
+
+def tidy(run: Path) -> None:
+    """Take away the folder of checkpoints that has none left. Nobody may be about to save one there."""
+    with contextlib.suppress(OSError):  # there are some, or there is no folder
+        (run / "checkpoint").rmdir()
 
 
 def _sync(directory: Path) -> None:

@@ -182,6 +182,7 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
         if complete:
             write_state(directory, "train", "FAILED" if run.failed else "DONE")
             checkpoint.remove(left)
+            checkpoint.tidy(directory)
     display.results(run)
     return run
 

@@ -8,12 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from slmx import checkpoint, lab
+from slmx.alongside import alongside
 from slmx.display import Display
 from slmx.errors import SlmxError
 from slmx.lock import owning
@@ -25,7 +28,7 @@ from slmx.spec.model import Spec
 from slmx.watch import Silence
 from tests import test_members as members
 from tests.command import call
-from tests.programs import Keys, spec
+from tests.programs import Keys, program, spec
 
 ROOT = Path(__file__).parents[1]
 CLOCKS = ("speed.csv",)
@@ -252,3 +255,21 @@ def test_an_epoch_cuts_episodes_off_and_begins_with_new_ones() -> None:
     assert not final.done.all(), "the end of the training cuts nothing off"
     lengths = sum(episode.length for episode in program.watcher.returns)  # type: ignore[attr-defined]
     assert lengths < 200, "episodes that were cut off are not recorded"
+
+
+def test_checkpoints_are_written_while_others_are_removed(tmp_path: Path) -> None:
+    saved, places = program(tiny()), [checkpoint.place(tmp_path, trial) for trial in range(2)]
+    recording = SimpleNamespace(state=dict)
+
+    def remove(over: threading.Event) -> None:
+        while not over.is_set():
+            checkpoint.remove(places[1])
+
+    with alongside(remove, "remover"):
+        for _ in range(100):
+            checkpoint.save(places[0], saved, recording)
+            checkpoint.tidy(tmp_path)
+            assert places[0].exists()
+            checkpoint.remove(places[0])
+    checkpoint.tidy(tmp_path)
+    assert not places[0].parent.exists()

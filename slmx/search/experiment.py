@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slmx import checkpoint
 from slmx.analysis.events import following
 from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import ranked
@@ -222,6 +223,7 @@ class Experiment:
         try:
             interrupted = on_tune.run(search, resources, workers, folder, show)
         finally:
+            checkpoint.tidy(search.directory)
             self.display.end(search, interrupted)
         return interrupted
 
