@@ -16,6 +16,7 @@ from slmx.lazy import torch
 from slmx.session import Program
 from slmx.whole import whole, writing
 
+FOLDER = "checkpoint"
 DIGEST = hashlib.sha256().digest_size
 
 
@@ -30,7 +31,7 @@ R = TypeVar("R", bound=Recording)
 
 def place(run: Path, trial: int) -> Path:
     """Where the checkpoint lies of the program whose first trial this is."""
-    return run / "checkpoint" / f"program_{trial}.pt"
+    return run / FOLDER / f"program_{trial}.pt"
 
 
 def save(path: Path, program: Program, recording: Recording) -> None:
@@ -84,7 +85,7 @@ def remove(path: Path) -> None:
 def tidy(run: Path) -> None:
     """Take away the folder of checkpoints that has none left. Nobody may be about to save one there."""
     with contextlib.suppress(OSError):  # there are some, or there is no folder
-        (run / "checkpoint").rmdir()
+        (run / FOLDER).rmdir()
 
 
 def _sync(directory: Path) -> None:

@@ -54,7 +54,7 @@ class Display:
         size = f"{counted(program.members, 'session')} x {sum(program.total_frames):,} frames"
         self.console.print(f"[bold]{spec.name}[/]: {agents} in {envs}, {size}")
         self.console.print(Text(str(directory), style="dim"))
-        if kept := sum(memory_bytes(spec).values()) * program.members:
+        if kept := sum(size for _, size in memory_bytes(spec)) * program.members:
             self.console.print(f"replay memory: {readable(kept)} when it is full")
         if self._before:
             self.console.print(f"goes on from frame {self._before:,}")

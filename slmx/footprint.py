@@ -26,12 +26,12 @@ def ports(spec: Spec) -> list[tuple[int, Box, int]]:
     return found
 
 
-def memory_bytes(spec: Spec) -> dict[int, int]:
-    """About how many bytes one member's replay memories take, by agent: observations, an action, reward and end a row.
+def memory_bytes(spec: Spec) -> list[tuple[int, int]]:
+    """(agent, about how many bytes) of each of one member's replay memories, of which an agent has one for each port.
 
-    Agents without any are not in it.
+    A row has observations, an action, reward and end.
     """
-    found: dict[int, int] = {}
+    found = []
     for agent, obs_space, outputs in ports(spec):
         memory = spec.agent[agent].memory
         kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
@@ -39,7 +39,7 @@ def memory_bytes(spec: Spec) -> dict[int, int]:
         if rows:
             observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
             steps = getattr(memory, "sequence_length", 1) + getattr(memory, "burn_in", 0)
-            found[agent] = found.get(agent, 0) + rows * steps * (observed + (outputs + 2) * 4)
+            found.append((agent, rows * steps * (observed + (outputs + 2) * 4)))
     return found
 
 
@@ -50,13 +50,13 @@ def refuse_what_cannot_fit(spec: Spec, members: int, programs: int = 1) -> None:
     """
     if spec.meta.device == "cuda":
         return
-    each = {agent: size * members for agent, size in memory_bytes(spec).items()}
+    each = [(agent, size * members) for agent, size in memory_bytes(spec)]
     for where, there, own in (
-        ("in main memory", room.machine_bytes(), {a: size for a, size in each.items() if not room.mapped(size)}),
-        (f"in {room.scratch()}", room.disk_bytes(), {a: size for a, size in each.items() if room.mapped(size)}),
+        ("in main memory", room.machine_bytes(), [own for own in each if not room.mapped(own[1])]),
+        (f"in {room.scratch()}", room.disk_bytes(), [own for own in each if room.mapped(own[1])]),
     ):
-        if (needed := sum(own.values()) * programs) > there:
-            agent = max(own, key=lambda a: own[a])
+        if (needed := sum(size for _, size in own) * programs) > there:
+            agent, _ = max(own, key=lambda memory: memory[1])
             count = members * programs
             raise SpecError(
                 f"agent.{agent}.memory.max_size",

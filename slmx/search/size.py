@@ -43,7 +43,7 @@ def room(spec: Spec) -> int:
     """How many members a program may have, by the size of their networks and of their memories."""
     products = GPU_PRODUCTS if spec.meta.device != "cpu" and spec.meta.resources.gpu else PRODUCTS
     most = min(LARGEST, products // max(1, member_products(spec)))
-    return max(1, min(most, REMEMBERED // max(1, sum(memory_bytes(spec).values()))))
+    return max(1, min(most, REMEMBERED // max(1, sum(size for _, size in memory_bytes(spec)))))
 
 
 def member_products(spec: Spec) -> int:

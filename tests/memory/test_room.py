@@ -58,7 +58,7 @@ def test_members_that_stay_keep_what_they_had_in_a_file(monkeypatch: pytest.Monk
 
 def test_what_has_nowhere_to_lie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     big = of_numbers(max_size=10**6)
-    assert memory_bytes(big) == {0: 48 * 10**6}
+    assert memory_bytes(big) == [(0, 48 * 10**6)]
     monkeypatch.setattr(room, "machine_bytes", lambda: 10**8)
     monkeypatch.setattr(room, "disk_bytes", lambda: 2 * 10**8)
     refuse_what_cannot_fit(big, 2)  # 96 MB, in a file
@@ -71,6 +71,16 @@ def test_what_has_nowhere_to_lie_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     )
     with pytest.raises(SpecError, match=r"5 sessions .* take 240 MB, and there are 200 MB in .*; at most 833,333"):
         refuse_what_cannot_fit(big, 5)
+
+
+def test_each_memory_of_an_agent_is_looked_at_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = of_numbers(max_size=10**6)
+    several = one.model_copy(update={"env": [one.env[0]] * 3, "body": one.body.model_copy(update={"num": [1, 1, 1]})})
+    assert memory_bytes(several) == [(0, 48 * 10**6)] * 3
+    monkeypatch.setattr(room, "machine_bytes", lambda: 10**8)  # no memory of the three is large enough for a file
+    monkeypatch.setattr(room, "disk_bytes", lambda: 10**12)
+    with pytest.raises(SpecError, match=r"1 session .* take 144 MB, and there are 100 MB in main memory"):
+        refuse_what_cannot_fit(several, 1)
 
 
 def test_a_program_of_a_memory_in_main_memory_makes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
