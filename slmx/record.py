@@ -109,13 +109,16 @@ def read_facts(directory: Path) -> dict[str, Any]:
 def provenance() -> dict[str, Any]:
     """Which code ran where: versions of slmx and what it stands on, and the git commit, if there is one."""
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        versions[package] = metadata.version(package)
+    versions |= {package: _version(package) for package in PACKAGES}
+    return {"slmx": _version("slmx"), "git_sha": _git_sha(), "versions": versions, "machine": platform.machine()}
+
+
+def _version(package: str) -> str:
+    """The version of a package; some come with extras alone."""
     try:
-        slmx = metadata.version("slmx")
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        slmx = "not installed"
-    return {"slmx": slmx, "git_sha": _git_sha(), "versions": versions, "machine": platform.machine()}
+        return "not installed"
 
 
 def _git_sha() -> str | None:

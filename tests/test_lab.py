@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from slmx.env import describe
 from slmx.env.spec import EnvSpec
 from slmx.errors import SlmxError
 from slmx.memory.episodes import Episodes
+from slmx.record import provenance
 from slmx.session import Program, Session
 from slmx.spec.benchmark import is_benchmark
 from slmx.spec.build import build
@@ -438,3 +440,16 @@ def test_every_shipped_spec_trains(spec: Spec, tmp_path: Path) -> None:
     rows = table(run, "session_0.csv")
     if "opt_step" in rows:
         assert rows["opt_step"].max() >= 2 and rows["loss"].notna().any()
+
+
+def test_a_package_that_is_not_there_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+
+    def without_atari(package: str) -> str:
+        if package == "ale-py":  # it comes with an extra
+            raise metadata.PackageNotFoundError(package)
+        return version(package)
+
+    monkeypatch.setattr(metadata, "version", without_atari)
+    versions = provenance.__wrapped__()["versions"]
+    assert versions["ale-py"] == "not installed" and versions["torch"] == version("torch")
