@@ -471,9 +471,9 @@ class Program:
             for port, place in enumerate(self.layout.places[a]):
                 step = converted[place.env]
                 if step is not None:
-                    step = self.normalizers[a][port].step(
-                        step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x))
-                    )
+                    if not self.layout.alone(a, place.env):
+                        step = step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x))
+                    step = self.normalizers[a][port].step(step)
                 own.append(step)
             agent.update(obs[a], actions[a], own)
             following.append([None if step is None else step.obs for step in own])

@@ -168,6 +168,10 @@ class Layout:
         index = self._index[agent, env]
         return value if isinstance(index, slice) else value[:, index]
 
+    def alone(self, agent: int, env: int) -> bool:
+        """Whether all rows of an environment are those of that agent's port, in order."""
+        return isinstance(self._index[agent, env], slice)
+
     def scatter(self, values: Sequence[Sequence[Any]]) -> list[Any]:
         """From arrays by agent and port to arrays by environment; None where no port of an environment has one."""
         result: list[Any] = [None] * len(self.rows)

@@ -46,8 +46,15 @@ class ActionValueAlgorithm(Algorithm):
 
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
         self.hp.at(self.frame)
-        q = self.values(self.outputs(self.net, port, obs, self.exploring))
-        return EXPLORATIONS[self.hp.action_policy](q, self.hp.explore_var, self.exploring)
+        choose, n, choices = EXPLORATIONS[self.hp.action_policy], obs.shape[1], self.ports[port].action_size
+
+        def q() -> torch.Tensor:
+            return self.values(self.outputs(self.net, port, obs, self.exploring))
+
+        if self.noisy:  # noise is drawn whether all explore or not: else a member's would depend on its company
+            known = q()
+            return choose(lambda: known, self.hp.explore_var, self.exploring, n, choices)
+        return choose(q, self.hp.explore_var, self.exploring, n, choices)
 
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
         return self.values(self.outputs(self.net, port, obs)).argmax(-1)

@@ -140,12 +140,13 @@ class DQN(ActionValueAlgorithm, ReplayAlgorithm):
         with torch.no_grad():
             following = self.outputs(self.target.network, port, batch.next_obs, self.learning)
             chooser = self.outputs(self.net, port, batch.next_obs, self.learning) if self.hp.double else following
-            best = self.values(chooser).argmax(-1)
         if self.hp.atoms is None:
-            target = self.learned(batch.reward + batch.bootstrap * self.meant(ops.pick(following, best)))
+            best = ops.pick(following, chooser.argmax(-1)) if self.hp.double else following.amax(-1)
+            target = self.learned(batch.reward + batch.bootstrap * self.meant(best))
             q = ops.pick(outputs, batch.action)
             loss, error = self.distance(q, target), q.detach() - target
         else:
+            best = self.values(chooser).argmax(-1)
             probability = ops.pick(self.by_atom(following), best).softmax(-1)
             target = ops.project(probability, batch.reward, batch.bootstrap, self.support)
             loss = ops.kl_divergence(target, ops.pick(self.by_atom(outputs), batch.action))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -10,26 +11,30 @@ from slmx.dist import Categorical
 from slmx.lazy import torch
 from slmx.member.hyper import NamedHyper, PerMember, Scheduled
 from slmx.member.schedule import Schedule
-from slmx.member.streams import Streams
+
+if TYPE_CHECKING:
+    from slmx.member.streams import Streams
+
+    Values = Callable[[], torch.Tensor]
 
 
-def epsilon_greedy(q: torch.Tensor, epsilon: torch.Tensor, streams: Streams) -> torch.Tensor:
-    """Actions `[M, N]`: a uniformly random one with probability epsilon `[M, 1]`, else the best of q `[M, N, A]`."""
-    n, choices = q.shape[1:]
-    explores = streams.uniform(n) < epsilon
-    return torch.where(explores, streams.integers(choices, n), q.argmax(-1))
+def epsilon_greedy(q: Values, epsilon: torch.Tensor, streams: Streams, n: int, choices: int) -> torch.Tensor:
+    """A uniformly random action with probability epsilon `[M, 1]`, else the best. Where all explore, q is not asked."""
+    explores, drawn = streams.uniform(n) < epsilon, streams.integers(choices, n)
+    return drawn if explores.all() else torch.where(explores, drawn, q().argmax(-1))
 
 
-def boltzmann(q: torch.Tensor, temperature: torch.Tensor, streams: Streams) -> torch.Tensor:
-    """Actions `[M, N]` with log-probabilities proportional to q `[M, N, A]` over a temperature `[M, 1]`."""
-    return Categorical(q / temperature[..., None]).sample(streams.uniform(q.shape[1]))
+def boltzmann(q: Values, temperature: torch.Tensor, streams: Streams, n: int, choices: int) -> torch.Tensor:
+    """Actions with log-probabilities proportional to their values over a temperature `[M, 1]`."""
+    return Categorical(q() / temperature[..., None]).sample(streams.uniform(n))
 
 
-def greedy(q: torch.Tensor, unused: torch.Tensor, streams: Streams) -> torch.Tensor:
-    """The best actions `[M, N]` of q `[M, N, A]`: what explores is the noise in q."""
-    return q.argmax(-1)
+def greedy(q: Values, unused: torch.Tensor, streams: Streams, n: int, choices: int) -> torch.Tensor:
+    """The best actions: what explores is the noise in q."""
+    return q().argmax(-1)
 
 
+# Each gives actions `[M, n]`, whole numbers below `choices`, by values `[M, n, choices]` that q works out when asked.
 EXPLORATIONS = {"epsilon_greedy": epsilon_greedy, "boltzmann": boltzmann, "greedy": greedy}
 
 

@@ -54,7 +54,8 @@ class SARSA(ActionValueAlgorithm):
         with torch.no_grad():
             next_q = self.outputs(self.net, batch.port, flat(batch.next_obs[:, :-1]), self.learning)
             # after an episode's end the step that follows belongs to another episode: there the policy is asked anew
-            fresh = EXPLORATIONS[self.hp.action_policy](next_q, self.hp.explore_var, self.learning)
+            explore = EXPLORATIONS[self.hp.action_policy]
+            fresh = explore(lambda: next_q, self.hp.explore_var, self.learning, *next_q.shape[1:])
             next_action = torch.where(flat(batch.done[:, :-1]), fresh, flat(batch.action[:, 1:]))
             bootstrap = self.hp.gamma * ~flat(batch.terminated[:, :-1])
             target = flat(batch.reward[:, :-1]) + bootstrap * ops.pick(next_q, next_action)
