@@ -35,17 +35,14 @@ TRIAL_COLUMNS = (
 )
 
 
-def analyze(
-    directory: Path, graphs: bool = True, speed: bool = False, browser: graph.Browser | None = None
-) -> pd.DataFrame:
+def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.DataFrame:
     """Make the tables and graphs of a run's or a trial's directory again, from its files alone.
 
     Returns the table of the level asked about: experiment.csv (a row per trial) for a run, trial.csv (a row per
     session, agent and environment) for a trial. `graphs` draws the session and trial graphs; `speed` also
     frames per second over frames. Of a search are drawn the experiment graph and the graphs of the best trial; those of
-    another are drawn on being asked about that trial, and so are the PNG files of its sessions. `browser` is one that
-    has been started to draw them. Running it twice writes the same tables byte for byte. SlmxError if the directory is
-    not of a run.
+    another are drawn on being asked about that trial, and so are the PNG files of its sessions. Running it twice writes
+    the same tables byte for byte. SlmxError if the directory is not of a run.
     """
     is_run = not (directory / "sessions.json").exists()
     trials = read_trials(directory) if is_run else [TrialFiles(directory)]
@@ -54,8 +51,7 @@ def analyze(
     # one copy of plotly.js serves a whole run
     run = trials[0].directory.resolve().parent
     home = run if (run / "spec.json").exists() else trials[0].directory
-    own = browser is None and (graphs or speed)
-    with graph.Browser() if own else contextlib.nullcontext(browser) as browser:  # it takes a second to start
+    with graph.Browser() if graphs or speed else contextlib.nullcontext() as browser:  # it takes a second to start
         tables, experiment = write_tables(trials, directory if is_run else None, keep=not is_run)
         if is_run:
             write_rungs(directory, trials)
@@ -87,14 +83,11 @@ def best_of(trials: list[TrialFiles], experiment: pd.DataFrame) -> list[TrialFil
     return [trial for trial in trials if trial.number in best]
 
 
-def analyze_validation(directory: Path, graphs: bool = True, browser: graph.Browser | None = None) -> pd.DataFrame:
-    """Make the tables and the graph of a search's validation; returns validation.csv, empty where there is none.
-
-    `browser` is one that has been started to draw it.
-    """
+def analyze_validation(directory: Path, graphs: bool = True) -> pd.DataFrame:
+    """Make the tables and the graph of a search's validation; returns validation.csv, empty where there is none."""
     table, figures = compare(directory)
     if graphs:
-        graph.write_figures(figures, directory, browser)
+        graph.write_figures(figures, directory)
     return table
 
 

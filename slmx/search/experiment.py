@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,15 +36,13 @@ from slmx.whole import resumable, writing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from slmx.analysis.graph import Browser
     from slmx.search.base import Searcher
     from slmx.search.display import SearchDisplay
     from slmx.spec.model import Spec
 
 
-LATER = ("slmx.search.on_tune", "slmx.analysis.analyze")
+LATER = ("slmx.search.on_tune", "slmx.analysis.analyze", "kaleido")
 """Modules that take a second to import, most of it Ray Tune: imported while Ray starts, which is mostly waiting."""
-BROWSER_SECONDS = 3.0  # before its end a search starts the browser that draws its graphs, for that takes a second
 
 
 @dataclass(frozen=True)
@@ -106,8 +104,6 @@ class Experiment:
     """The spec with the seeds of the validation, if there is to be one."""
     store: Store | None = field(init=False, default=None)
     """Where the search is copied to, if it is."""
-    _opened: contextlib.ExitStack = field(init=False, default_factory=contextlib.ExitStack)
-    _browser: Browser | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         judge(self.spec, self.fitness)
@@ -126,7 +122,7 @@ class Experiment:
         what there is.
         """
         spec, searcher, state = self.spec, self.searcher, "STOPPED"
-        with leaving(ray_for(spec, meanwhile=LATER)) as (folder, leave), self._opened:
+        with leaving(ray_for(spec, meanwhile=LATER)) as (folder, leave):
             from slmx.search import on_tune
 
             workers = on_tune.workers(spec.meta.resources)
@@ -166,7 +162,7 @@ class Experiment:
         interrupted = self._train(search, workers, folder)
         if interrupted or not self.fresh:
             leave()
-        table = analyze(directory, graphs=self.graphs, browser=self._started_browser())
+        table = analyze(directory, graphs=self.graphs)
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None
         saved = save_best(search, best[0]) if best else None
@@ -174,7 +170,7 @@ class Experiment:
         if self.fresh and not interrupted:
             validation, interrupted = self._validate(search, self.fresh, best, workers, folder)
         leave()
-        tested = analyze_validation(directory, self.graphs, self._started_browser())
+        tested = analyze_validation(directory, self.graphs)
         if validation and len(tested):
             if not interrupted and 1 in tested["rank"].tolist():
                 best = tested["trial"].tolist()
@@ -205,32 +201,17 @@ class Experiment:
 
         KeyboardInterrupt where all is to end at once; SlmxError where a node of a cluster cannot run a program.
         """
-        from slmx.analysis.graph import Browser
         from slmx.search import on_tune
 
         cluster.inspect(search.directory, search.store)
-        self._browser = None
-        interrupted, resources, began = True, search.spec.meta.resources, time.perf_counter()
-
-        def show() -> None:
-            self.display.progress(search)
-            share = search.frames / search.total_frames
-            if self.graphs and not self._browser and share > 0.5:
-                left = (time.perf_counter() - began) * (1 - share) / share
-                if left < BROWSER_SECONDS:
-                    self._browser = self._opened.enter_context(Browser())
-
+        interrupted = True
         try:
-            interrupted = on_tune.run(search, resources, workers, folder, show)
+            show = partial(self.display.progress, search)
+            interrupted = on_tune.run(search, search.spec.meta.resources, workers, folder, show)
         finally:
             checkpoint.tidy(search.directory)
             self.display.end(search, interrupted)
         return interrupted
-
-    def _started_browser(self) -> Browser | None:
-        """The browser that was started before this phase of the search ended, if there is one; it draws once."""
-        browser, self._browser = self._browser, None
-        return browser
 
 
 def save_best(search: Search, number: int) -> Path:

@@ -8,9 +8,10 @@ import importlib
 import io
 import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from slmx import stop
 from slmx.alongside import alongside
 from slmx.errors import SlmxError
 from slmx.search import cluster
-from slmx.search.reaper import reaped
+from slmx.search.reaper import marked, reaped
 
 if TYPE_CHECKING:
     import threading
@@ -43,6 +44,8 @@ SETTINGS = {
 }
 """Ray's settings, which it reads from the environment: set while a search runs."""
 STORE = 100 * 2**20  # bytes of Ray's object store: hardly anything goes through it
+LOOK = 0.02  # seconds between two looks whether Ray has been left
+FAREWELL = 0.3  # seconds after that in which it takes leave of its processes, which takes 5 where they are gone
 SHORT = Path("/tmp")  # where sockets have short names: they hold 107 bytes
 
 
@@ -76,7 +79,8 @@ def local_ray(meanwhile: Sequence[str] = ()) -> Iterator[Path]:
                 )  # fmt: skip
             yield folder
         finally:
-            _end()
+            with alongside(partial(_end_processes, folder), "ending"):
+                _end()
 
 
 @contextlib.contextmanager
@@ -126,6 +130,17 @@ def _end() -> None:
     with undisturbed():
         gc.collect()  # what is left of Tune refers to Ray, which ends the process where that is freed meanwhile
         ray.shutdown()
+
+
+def _end_processes(folder: Path, over: threading.Event) -> None:
+    """End the processes of one's own Ray soon after it has been left: told to, they take a second over it."""
+    while ray.is_initialized():
+        if over.wait(LOOK):
+            return
+    over.wait(FAREWELL)
+    for pid in marked(str(folder)):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager

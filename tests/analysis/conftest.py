@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from choreographer.browsers import Chromium
 
+from slmx.analysis.graph import png
+
 FITNESS = {
     "CartPole-v1": {"rand_return": 20, "std_return": 220, "std_frame": 1000, "source": "by hand"},
     "Acrobot-v1": {"rand_return": -500, "std_return": -100, "std_frame": 1000, "source": "by hand"},
@@ -71,4 +73,9 @@ def run(make_run) -> Path:
 @pytest.fixture
 def set_browser(monkeypatch):
     """Let the search for a browser end at a path of the test's choice, or None."""
-    return lambda path: monkeypatch.setattr(Chromium, "find_browser", lambda **_: path)
+
+    def set_to(path: str | None) -> None:
+        monkeypatch.setattr(png, "browser_path", lambda: path)
+        monkeypatch.setattr(Chromium, "find_browser", lambda **_: path)
+
+    return set_to

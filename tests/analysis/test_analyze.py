@@ -6,10 +6,10 @@ import sys
 
 import pandas as pd
 import pytest
-from choreographer.browsers import Chromium
 
 from slmx.analysis.analyze import TRIAL_COLUMNS, analyze
 from slmx.analysis.files import write_table
+from slmx.analysis.graph.png import browser_path
 from slmx.analysis.trial import state_of
 from slmx.errors import SlmxError
 from slmx.metric import SESSION_COLUMNS
@@ -147,7 +147,7 @@ def test_graphs(run, set_browser):
     assert (run / "plotly.min.js").exists()
 
 
-@pytest.mark.skipif(Chromium.find_browser(skip_local=False) is None, reason="no Chrome or Chromium")
+@pytest.mark.skipif(browser_path() is None, reason="no Chrome or Chromium")
 def test_graphs_as_png(make_run):
     trial = make_run(sessions=1, failed=()) / "trial_0"
     analyze(trial)

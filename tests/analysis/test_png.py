@@ -7,12 +7,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from choreographer.browsers import Chromium
 
 from slmx.analysis.graph import Browser
+from slmx.analysis.graph.png import browser_path
 
 PNG = b"\x89PNG"
-HAS_BROWSER = Chromium.find_browser(skip_local=False) is not None
+HAS_BROWSER = browser_path() is not None
 
 
 @pytest.fixture

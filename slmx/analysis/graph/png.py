@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 BROWSER_HINT = "no Chrome or Chromium found, so graphs are HTML only; `plotly_get_chrome` installs one for PNG"
 SCALE, WIDTH = 2, 1000
+SHELLS = ("chrome-headless-shell", "chromium-headless-shell")
+"""Browsers without a window, which draw in half the time of one that has none only now."""
 TABS = min(2, os.cpu_count() or 1)  # figures drawn at once
 
 Job = Any
@@ -64,11 +67,21 @@ class Browser:
         self._thread.shutdown()
 
 
+def browser_path() -> str | None:
+    """Where the browser is that draws: what BROWSER_PATH says, one of SHELLS, any Chrome or Chromium; None: nowhere."""
+    from choreographer.browsers.chromium import Chromium
+
+    asked = os.environ.get("BROWSER_PATH")
+    found = asked or next(filter(None, map(shutil.which, SHELLS)), None) or Chromium.find_browser(skip_local=False)
+    return str(found) if found else None
+
+
 async def _serve(asked: Future[list[Job]]) -> Sequence[Exception]:
     """Open a browser, draw what is asked for, close it; what went wrong with single figures."""
     from kaleido import Kaleido  # slow to import, and HTML needs none of it
 
-    async with Kaleido(n=TABS, mathjax=False) as browser:  # MathJax would be fetched from the network
+    # MathJax would be fetched from the network
+    async with Kaleido(n=TABS, mathjax=False, path=browser_path()) as browser:
         jobs = await asyncio.wrap_future(asked)
         return (await browser.write_fig_from_object(jobs) if jobs else None) or ()
 
