@@ -37,8 +37,8 @@ class ActionValueAlgorithm(Algorithm):
         """A network's outputs for observations `[M, N, ...]`; of noisy layers with new noise, or without any."""
         if self.noisy and noise is not None:
             with network.noise(noise):
-                return network(port, "q", obs)
-        return network(port, "q", obs)
+                return network.forward(port, "q", obs)
+        return network.forward(port, "q", obs)
 
     def values(self, outputs: torch.Tensor) -> torch.Tensor:
         """The Q-values `[M, N, A]` that the network's outputs mean."""

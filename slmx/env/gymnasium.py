@@ -5,9 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import gymnasium
@@ -16,11 +15,12 @@ from gymnasium.envs.registration import EnvSpec as Registration
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.error import Error as GymnasiumError
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.spaces import Box
+from gymnasium.vector.utils import concatenate, create_empty_array
 
 from slmx.env import wrappers
 from slmx.env.base import Env, Spaces
-from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, visible_space
+from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, is_image, visible_space
 from slmx.env.spec import RESERVED, EnvSpec
 from slmx.errors import SpecError, did_you_mean
 
@@ -45,11 +45,10 @@ class GymnasiumEnv(Env):
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         super().__init__(spec, seeds, render_mode, threads)
         registration = _registration(spec)
-        make_one = partial(_make_one, spec, registration, render_mode)
-        self._vector = SyncVectorEnv([make_one] * seeds.size, copy=False, autoreset_mode=AutoresetMode.DISABLED)
-        self._seeds: list[int | None] | None = seeds.ravel().tolist()
-        self._raw_obs_space = self._vector.single_observation_space
-        space = self._vector.single_action_space
+        # gymnasium's SyncVectorEnv would do, but takes longer over one step of a small environment than that does
+        self._copies = [_make_one(spec, registration, render_mode) for _ in range(seeds.size)]
+        self._seeds: list[int | None] = seeds.ravel().tolist()
+        self._raw_obs_space, space = self._copies[0].observation_space, self._copies[0].action_space
         self._action_start = action_start(space)
         self._raw_action = tuple(space.shape or ()), space.dtype
 
@@ -85,27 +84,33 @@ class GymnasiumEnv(Env):
             env.close()
 
     def close(self) -> None:
-        self._vector.close()
+        for copy in self._copies:
+            copy.close()
 
     def _begin(self) -> np.ndarray:
-        obs, _ = self._vector.reset(seed=self._seeds)
-        self._seeds = None
-        return flatten(self._raw_obs_space, obs)
+        obs = [copy.reset(seed=seed)[0] for copy, seed in zip(self._copies, self._seeds, strict=True)]
+        self._seeds = [None] * len(self._copies)
+        return self._flat(obs)
 
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         shape, dtype = self._raw_action
         action = (action + self._action_start).astype(dtype, copy=False).reshape(-1, *shape)
-        obs, reward, terminated, truncated, _ = self._vector.step(action)
-        return flatten(self._raw_obs_space, obs), reward, terminated, truncated
+        steps = [copy.step(own) for copy, own in zip(self._copies, action, strict=True)]
+        obs, reward, terminated, truncated, _ = zip(*steps, strict=True)
+        return self._flat(obs), np.array(reward, float), np.array(terminated, bool), np.array(truncated, bool)
 
     def _restart(self, ended: np.ndarray) -> np.ndarray:
-        mask = np.zeros(self._vector.num_envs, np.bool_)
-        mask[ended] = True
-        obs, _ = self._vector.reset(options={"reset_mask": mask})
-        return flatten(self._raw_obs_space, obs)[ended, None]
+        return self._flat([self._copies[i].reset()[0] for i in ended])[:, None]
 
     def _picture(self) -> np.ndarray:
-        return np.asarray(self._vector.envs[0].render())
+        return np.asarray(self._copies[0].render())
+
+    def _flat(self, obs: Sequence[Any]) -> np.ndarray:
+        """Observations of some copies, flattened."""
+        space = self._raw_obs_space
+        if is_image(space) or not isinstance(space, Box):
+            return flatten(space, concatenate(space, obs, create_empty_array(space, len(obs))))
+        return flatten(space, obs)
 
 
 def _spaces(spec: EnvSpec, registration: Registration, env: gymnasium.Env) -> Spaces:

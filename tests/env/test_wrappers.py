@@ -85,7 +85,7 @@ def test_the_game_as_merlin_sees_it() -> None:
     assert 0.005 < white < 0.05, "the background is black, paddles and ball are white"
     (end,) = [t for t, step in enumerate(steps) if step.done.any()][:1]
     assert sum(step.reward.item() for step in steps[: end + 1]) < -15 and steps[end].terminated.all()
-    assert env._vector.envs[0].unwrapped.ale.getEpisodeFrameNumber() == 16 * (len(steps) - end - 1)  # type: ignore[attr-defined]
+    assert env._copies[0].unwrapped.ale.getEpisodeFrameNumber() == 16 * (len(steps) - end - 1)  # type: ignore[attr-defined]
 
 
 def test_a_stack_goes_back_to_where_the_episode_began() -> None:
@@ -121,8 +121,8 @@ def test_actions_keep_their_meaning() -> None:
 def test_of_allowed_actions_others_can_be_chosen_by_name() -> None:
     wrappers = [{"name": "AllowedActions", "actions": names} for names in (["LEFT", "FIRE", "RIGHT"], ["RIGHT", 0])]
     env = make(pong(*wrappers), np.array([[0]]))
-    assert env._vector.envs[0].get_action_meanings() == ["RIGHT", "LEFT"]  # type: ignore[attr-defined]
-    assert env._vector.envs[0].action(0) == 2  # type: ignore[attr-defined]  # of the three, of which it is the last
+    assert env._copies[0].get_action_meanings() == ["RIGHT", "LEFT"]  # type: ignore[attr-defined]
+    assert env._copies[0].action(0) == 2  # type: ignore[attr-defined]  # of the three, of which it is the last
 
 
 def test_a_step_that_is_rewarded_with_nothing_costs_something() -> None:
