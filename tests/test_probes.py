@@ -68,7 +68,7 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
         {"name": "SAC", "alpha": 0.02, "num_step_returns": 2} | FOLLOWING, REPLAY | {"name": "PrioritizedReplay"}, 800,
     ),
     "CrossQ": (  # all that it ever did is remembered, for where actions are worth the same it may take one alone
-        {"name": "CrossQ", "alpha": 0.06, "policy_delay": 1} | ACTING | {"training_frequency": 1},
+        {"name": "CrossQ", "alpha": 0.08, "policy_delay": 1} | ACTING | {"training_frequency": 1},
         REPLAY | {"max_size": 1000}, 800,
     ),
 }  # fmt: skip
