@@ -6,6 +6,8 @@ import math
 import os
 import signal
 
+import pytest
+
 # A shell starts what runs in its background deaf to Ctrl-C, and nohup deaf to the terminal's end; so would be all that
 # tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -16,3 +18,8 @@ def pytest_xdist_auto_num_workers() -> int:
     """Half as many again as there are cores: a quarter of their time tests wait, for Ray and for other processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return math.ceil(1.5 * cores)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first: begun last, it would keep one process busy while the others have nothing."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)

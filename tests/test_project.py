@@ -128,6 +128,7 @@ SHORTER = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_commands_of_the_readme_run_one_after_another(tmp_path: Path) -> None:
     for name in ("bin", "config", "spec"):
