@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import signal
 
 import pytest
@@ -12,12 +10,6 @@ import pytest
 # tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Half as many again as there are cores: a quarter of their time tests wait, for Ray and for other processes."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return math.ceil(1.5 * cores)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

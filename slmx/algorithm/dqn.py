@@ -141,8 +141,8 @@ class DQN(ActionValueAlgorithm, ReplayAlgorithm):
             following = self.outputs(self.target.network, port, batch.next_obs, self.learning)
             chooser = self.outputs(self.net, port, batch.next_obs, self.learning) if self.hp.double else following
         if self.hp.atoms is None:
-            best = ops.pick(following, chooser.argmax(-1)) if self.hp.double else following.amax(-1)
-            target = self.learned(batch.reward + batch.bootstrap * self.meant(best))
+            next_value = ops.pick(following, chooser.argmax(-1)) if self.hp.double else following.amax(-1)
+            target = self.learned(batch.reward + batch.bootstrap * self.meant(next_value))
             q = ops.pick(outputs, batch.action)
             loss, error = self.distance(q, target), q.detach() - target
         else:

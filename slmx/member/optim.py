@@ -95,7 +95,8 @@ class Optimizer(Membered):
             self.grad_norm = norm = torch.linalg.vector_norm(gradient, dim=1)
             norms = norm.tolist()  # what is asked of a few numbers is asked soonest in Python
             if self.clip is not None and any(map(operator.gt, norms, self.clips)):
-                gradient *= (self.clip / (norm[:, None] + 1e-6)).clamp_(max=1)
+                # whose norm is not too large stays as it is to the last bit, whoever else is scaled
+                gradient *= (self.clip / (norm[:, None] + 1e-6)).where(norm[:, None] > self.clip, 1.0)
             if rows is None and all(map(math.isfinite, norms)) and all(map(math.isfinite, loss.tolist())):
                 self.steps += 1
                 self.descend(gradient)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 def leaving(context: contextlib.AbstractContextManager[T]) -> Iterator[tuple[T, Callable[[], None]]]:
     """A context and a function that begins to leave it, in a thread; at the end it has been left.
 
-    Ending Ray is a second and a half of waiting, in which tables and graphs can be made.
+    Ending Ray is half a second of waiting, in which tables and graphs can be made.
     """
     left: list[Future[None]] = []
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(1, "leaving") as thread:

@@ -197,3 +197,15 @@ def test_scheduled_rates_follow_the_frame() -> None:
     optimizer.hp.at(5)
     optimizer.step(own[0].sum(1))
     assert optimizer.flat.flatten().tolist() == [-0.5, -1.0]
+
+
+def test_who_is_not_clipped_does_not_feel_that_others_are() -> None:
+    gradient = torch.tensor([[0.6, 0.8 - 5e-7], [60.0, 80.0]])  # the first norm is below 1 by less than is added to it
+    moved = []
+    for rows in ([0], [0, 1]):
+        (own,) = given = [nn.Parameter(torch.zeros(len(rows), 2))]
+        optimizer = make("SGD", given, torch.ones(len(rows), 1), lr=[1.0] * len(rows))
+        optimizer.step((own * gradient[rows]).sum(1))
+        moved.append(own.detach())
+    assert torch.equal(moved[0][0], moved[1][0])
+    torch.testing.assert_close(moved[1][1], torch.tensor([-0.6, -0.8]))

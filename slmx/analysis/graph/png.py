@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 BROWSER_HINT = "no Chrome or Chromium found, so graphs are HTML only; `plotly_get_chrome` installs one for PNG"
 SCALE, WIDTH = 2, 1000
 SHELLS = ("chrome-headless-shell", "chromium-headless-shell")
-"""Browsers without a window, which draw in half the time of one that has none only now."""
+"""Browsers that never have a window: they draw in half the time of one that is told to have none."""
 TABS = min(2, os.cpu_count() or 1)  # figures drawn at once
 
 Job = Any
