@@ -19,6 +19,7 @@ from slmx.env import describe, make
 from slmx.env.base import Env, Spaces, Step
 from slmx.env.normalize import Normalizer
 from slmx.errors import SpecError
+from slmx.heap import keep_freed
 from slmx.lazy import torch
 from slmx.member.axis import Membered
 from slmx.member.hyper import Hyper, NamedHyper
@@ -71,6 +72,7 @@ class Program:
         self.watcher: Watcher = watcher or Silence()
         meta = self.spec.meta
         torch.set_num_threads(meta.threads)
+        keep_freed()
         self.dtype = getattr(torch, meta.dtype)
         self.device = resolve_device(meta.device)
         self.spaces = [describe(env) for env in self.spec.env]
