@@ -26,7 +26,7 @@ from slmx.spec.build import show
 from slmx.spec.check import check_one
 from slmx.spec.load import SUFFIXES, in_spec, read
 from slmx.spec.model import Spec
-from slmx.spec.search_space import search_space
+from slmx.spec.search_space import checked_space
 
 DEFAULT = Path("config/experiments.json")
 MODES = ("train", "search", "benchmark", "dev")
@@ -107,7 +107,7 @@ def _job(file: Path, name: str, mode: Any, overrides: Mapping[str, Any]) -> tupl
             what: Spec | Benchmark = check_benchmark(file, name, None, overrides)
         else:
             what = check_one(file, name, None, overrides)
-            if mode == "search" and not search_space(what)[0].domains:
+            if mode == "search" and not checked_space(what).domains:
                 return None, [in_spec(f"{file}: {name}", SpecError("search", "there is nothing to search"))]
     except SpecErrors as error:
         return None, [in_spec(error.source, each) for each in error.errors]

@@ -53,9 +53,9 @@ def numbers(agent: Any) -> list[torch.Tensor]:
     return [*kept, *(p for network in agent.networks().values() for p in network.parameters())]
 
 
-@pytest.mark.parametrize(("way", "kind"), [case for case in members.CASES if case[0] != "Random"])
-def test_products_are_of_bfloat16_and_what_is_kept_of_float32(way: str, kind: str) -> None:
-    ends = []
+@pytest.mark.parametrize("way", [way for way in members.WAYS if way != "Random"])
+def test_products_are_of_bfloat16_and_what_is_kept_of_float32(way: str) -> None:
+    ends, kind = [], members.kinds_of(way)[0]
     for amp in (False, True):
         trained = program(spec_of(way, amp, kind))
         with Products() as products:

@@ -33,7 +33,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def arguments(place: Path, disk: Path, mode: str) -> tuple[object, ...]:
-    raw = raw_of(SEARCH, {"max_frame": 15_000}, {"checkpoint_frequency": 3000, "max_member": 2, "max_trial": 3})
+    raw = raw_of(SEARCH, {"max_frame": 9000}, {"checkpoint_frequency": 3000, "max_member": 2, "max_trial": 2})
     path = place / "spec.json"
     path.write_text(json.dumps({"tiny": raw}))
     return "run", path, mode, "--data", disk, "--no-graphs", "--quiet"

@@ -332,7 +332,21 @@ def test_every_component_is_in_some_mode() -> None:
     }
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "Random"])
+def seen_with_another_memory(mode: str) -> bool:
+    """Whether a mode is that of an algorithm with its first memory, with another one."""
+    algorithm, _, *changes = mode.split("-", 2)
+    first = "-".join([algorithm, _memories(algorithm)[0], *changes])
+    return "=" in mode and mode != first and first in MODES
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(mode, marks=[pytest.mark.slow] if seen_with_another_memory(mode) else [])
+        for mode in MODES
+        if mode != "Random"
+    ],
+)
 def test_every_key_of_an_agent_changes_what_it_learns_or_is_refused(mode: str) -> None:
     algorithm, memory, *changes = mode.split("-")
     check_agent(MODES[mode], whole=changes in ([], ["ConvNet"], ["RNN"]) and memory == _memories(algorithm)[0])

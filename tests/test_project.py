@@ -124,7 +124,7 @@ SHORTER = {
     "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
     "bin/bench searchers": "--quick --settings 8",
     "bin/bench speed": "--quick --only DQN/CartPole-v1/1",
-    "bin/bench search": "--quick",
+    "bin/bench search": "--quick --settings 2",
 }
 
 

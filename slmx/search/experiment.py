@@ -29,7 +29,7 @@ from slmx.search.start import ray_for
 from slmx.search.validate import fresh_spec, validation_plan
 from slmx.spec.dump import dump
 from slmx.spec.registry import REGISTRIES
-from slmx.spec.search_space import search_space
+from slmx.spec.search_space import checked_space
 from slmx.storage import Store, mirrored, store_of
 from slmx.whole import resumable, writing
 
@@ -66,7 +66,7 @@ class SearchRun:
 
 def searcher_of(spec: Spec) -> Searcher:
     """Who chooses the settings of a spec's search; SpecError where it has none."""
-    space, _ = search_space(spec)
+    space = checked_space(spec)
     if not space.domains:
         example = '{"agent.0.algorithm.gamma__uniform": [0.9, 0.999]}'
         raise SpecError("search", "there is nothing to search", f"for example {example}")

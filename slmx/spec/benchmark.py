@@ -24,7 +24,7 @@ from slmx.spec.dump import changed, put
 from slmx.spec.load import UnknownName, attempt_file, in_spec, parsed, pick, read, substitute, variables_of
 from slmx.spec.model import Spec
 from slmx.spec.registry import REGISTRIES
-from slmx.spec.search_space import search_space
+from slmx.spec.search_space import checked_space
 
 KEY = "benchmark"
 Names = Annotated[list[str], Field(min_length=1)]
@@ -289,7 +289,7 @@ class _Reader:
             wrong = _misplaced(spec, slot) or problems(spec)
         if spec is None or wrong or errors:
             return None, errors + wrong
-        mode = "search" if typed.search and search_space(spec)[0].domains else "train"
+        mode = "search" if typed.search and checked_space(spec).domains else "train"
         return Cell(algorithm, env.name, slot.kind, mode, base.source, base.env, spec), []
 
 

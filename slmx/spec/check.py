@@ -58,7 +58,10 @@ def check_one(
 
 def problems(spec: Spec) -> list[SpecError]:
     """What is wrong with a spec whose keys are right: its search, its bodies, its environments, and how they fit."""
-    errors = [*search_space(spec)[1], *_search(spec), *_stages(spec), *_models(spec), *_video(spec), *_amp(spec)]
+    searched, errors = search_space(spec)
+    if searched.domains and not errors:
+        errors += _search(spec, searched)
+    errors += [*_stages(spec, searched), *_models(spec), *_video(spec), *_amp(spec)]
     space = None
     try:
         space = resolve(spec.body, len(spec.agent), len(spec.env))
@@ -84,11 +87,8 @@ def problems(spec: Spec) -> list[SpecError]:
     return errors
 
 
-def _search(spec: Spec) -> list[SpecError]:
-    """What a search could not do as it is told; a spec without a search block says nothing of it."""
-    space, wrong = search_space(spec)
-    if wrong or not space.domains:
-        return []
+def _search(spec: Spec, space: SearchSpace) -> list[SpecError]:
+    """What a search could not do as it is told."""
     meta, errors = spec.meta, []
     searcher = REGISTRIES["search_spec"].find(meta.search_spec.name)
     wrong_keys = searcher.misfits(meta.search_spec, space)
@@ -151,10 +151,10 @@ def _scheduler(spec: Spec, space: SearchSpace) -> Iterator[SpecError]:
             yield SpecError(f"agent.{a}.memory.name", wrong, "see slmx.member.axis.Membered")
 
 
-def _stages(spec: Spec) -> Iterator[SpecError]:
+def _stages(spec: Spec, space: SearchSpace) -> Iterator[SpecError]:
     """Stages that could not begin, or do not fit."""
     stages, last = spec.meta.stages, spec.env[0].max_frame
-    searched = {domain.path for domain in search_space(spec)[0].domains}
+    searched = {domain.path for domain in space.domains}
     before = 0
     for i, stage in enumerate(stages):
         place = f"meta.stages.{i}"

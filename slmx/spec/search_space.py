@@ -114,6 +114,13 @@ def search_space(spec: Spec) -> tuple[SearchSpace, list[SpecError]]:
     return SearchSpace(tuple(domains)), errors
 
 
+def checked_space(spec: Spec) -> SearchSpace:
+    """The search block of a spec that was found sound."""
+    reader = _Reader(spec)
+    reader.read(spec.search, [], "search")
+    return SearchSpace(tuple(reader.domains))
+
+
 class _Reader:
     """Flattens a search block along the typed spec."""
 

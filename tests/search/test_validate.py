@@ -33,6 +33,7 @@ from tests.search.specs import AGENT, Keys, raw_of, spec_of
 
 ROOT = Path(__file__).parents[2]
 SPACE: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99], "agent.net": {"hid_layers__choice": [[8], [16]]}}
+GAMMA: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99]}  # whose settings are one program
 TABLES = ("experiment.csv", "validation.csv", "validation_runs.csv", "validation/experiment.csv")
 
 
@@ -190,14 +191,14 @@ def test_a_validation_that_was_killed_goes_on(whole: SearchRun, tmp_path: Path) 
 
 def test_no_validation_where_none_is_asked_for(tmp_path: Path) -> None:
     """Nor with `"validate": null`, in which the other tests of searches are."""
-    run = lab.search(spec_of(SPACE, meta={"validate": {"top": 0}, "max_trial": 1}), tmp_path, quiet=True, graphs=False)
+    run = lab.search(spec_of(GAMMA, meta={"validate": {"top": 0}, "max_trial": 1}), tmp_path, quiet=True, graphs=False)
     assert not len(run.validation) and run.best is not None and not run.failed
     assert not list(run.directory.glob("validation*"))
 
 
 def test_less_is_better_in_the_validation_too(tmp_path: Path) -> None:
     goal = {"metric": "return_ma", "mode": "min", "aggregate": "worst"}
-    run = lab.search(spec_with(meta={"objective": goal}), tmp_path, quiet=True, graphs=False)
+    run = lab.search(spec_with(space=GAMMA, meta={"objective": goal}), tmp_path, quiet=True, graphs=False)
     table = run.validation
     assert table["test_score"].tolist() == sorted(table["test_score"])
     for row in table.to_dict("records"):
@@ -211,7 +212,7 @@ def test_a_seed_that_fails_makes_its_setting_worse(tmp_path: Path) -> None:
     """The second session's environments give no reward that is a number, whatever the setting."""
     sick = Session(fresh(spec_with()), 0, 1).seeds("env", 0).generate_state(1) >> 1
     env = {"name": "tests.own:Poisoned", "kwargs": {"seeds": [int(sick[0])]}, "max_frame": 640}
-    run = lab.search(spec_with(env=env), tmp_path, quiet=True, graphs=False)
+    run = lab.search(spec_with(space=GAMMA, env=env), tmp_path, quiet=True, graphs=False)
     assert run.table["failed"].tolist() == [0, 0, 0, 0]
     table = run.validation
     assert table["failed"].tolist() == [1, 1, 1] and table["state"].tolist() == ["DONE"] * 3
@@ -233,7 +234,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Keys) -> tuple[i
 def test_the_terminal_says_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, directory = shown(tmp_path, monkeypatch, raw_of(SPACE, meta={"validate": {"top": 2, "sessions": 3}}))
+    code, directory = shown(tmp_path, monkeypatch, raw_of(GAMMA, meta={"validate": {"top": 2, "sessions": 3}}))
     out = capsys.readouterr().out
     assert code == 0 and "validation: the default and the best beside it, 3 settings x 3 fresh seeds" in out
     table = pd.read_csv(directory / "validation.csv")
@@ -260,7 +261,7 @@ def test_where_nothing_was_found_the_validation_is_skipped_and_says_so(
 def test_ctrl_c_in_a_validation_keeps_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "long.json"
     meta = {"log_frequency": 256, "max_session": 1, "max_trial": 1, "validate": {"sessions": 200}}
-    file.write_text(json.dumps({"long": raw_of(SPACE, {"max_frame": 20_000}, meta)}))
+    file.write_text(json.dumps({"long": raw_of(GAMMA, {"max_frame": 20_000}, meta)}))
     running = subprocess.Popen(
         [sys.executable, "-m", "slmx", "run", file, "search", "--data", tmp_path / "data", "--no-graphs"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
