@@ -123,8 +123,9 @@ def test_an_environment_that_is_over_before_another(tmp_path: Path) -> None:
             assert lab.enjoy(directory, model=name).repeats, name
 
 
-@pytest.mark.parametrize("frame", [50, 250, 350, 600])
-@pytest.mark.parametrize("save", ["best", "all", 100])
+@pytest.mark.parametrize(
+    ("save", "frame"), [("best", 50), ("best", 350), ("all", 250), ("all", 600), (100, 50), (100, 350)]
+)
 def test_a_resumed_run_keeps_the_same_models(save: str | int, frame: int, tmp_path: Path) -> None:
     one = kept(save, checkpoint_frequency=150, eval_frequency=50)
     expected = whole(one, tmp_path)

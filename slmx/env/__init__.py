@@ -21,6 +21,7 @@ BACKENDS = {
     "envpool": "slmx.env.envpool:EnvpoolEnv",
     "gymnasium": "slmx.env.gymnasium:GymnasiumEnv",
 }
+IMPORTING = "gymnasium"  # which of them runs environments that are named by their import path
 
 WORKERS = "slmx.env.workers:WorkerEnv"
 
@@ -74,12 +75,13 @@ def choose(spec: EnvSpec) -> type[Env]:
     """The class that runs the environment: the named backend, or the first that has the id and takes the other keys."""
     for path, wrong in spec.conflicts().items():
         raise SpecError(path, wrong)
+    backend = IMPORTING if spec.backend == "auto" and ":" in spec.name else spec.backend
+    if backend != "auto" and (kind := _load(BACKENDS[backend])).has(spec.name):
+        return kind  # without the others, of which one takes seconds to import
     every = {name: _load(path) for name, path in BACKENDS.items()}
     having = {name: kind for name, kind in every.items() if kind.has(spec.name)}
-    if spec.backend == "auto" and having:
+    if backend == "auto" and having:
         return next((kind for kind in having.values() if kind.takes(spec)), next(iter(having.values())))
-    if spec.backend in having:
-        return having[spec.backend]
     if having:
         raise SpecError("name", f'the backend "{spec.backend}" has no "{spec.name}"', f"known to: {', '.join(having)}")
     asked = every.values() if spec.backend == "auto" else [every[spec.backend]]
