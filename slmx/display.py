@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -167,9 +167,9 @@ class Brief(Display):
         """Nothing: whoever runs several says it."""
 
 
-def wide_console(quiet: bool = False) -> Console:
+def wide_console(quiet: bool = False, file: IO[str] | None = None) -> Console:
     """A console for tables: as wide as the terminal, and where there is none, as a line of a table may be."""
-    console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+    console = Console(file=file, highlight=False, soft_wrap=True, quiet=quiet)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console

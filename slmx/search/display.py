@@ -18,7 +18,7 @@ from slmx.analysis.files import TrialFiles, read_table
 from slmx.analysis.objective import objective_of, ranked, short_names
 from slmx.analysis.seen import IMPORTANCE
 from slmx.analysis.validation import COLUMNS, alike, verdict
-from slmx.display import PLAIN_SECONDS, clock
+from slmx.display import PLAIN_SECONDS, clock, wide_console
 from slmx.errors import counted
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class SearchDisplay:
     def __init__(self, quiet: bool = False, console: Console | None = None):
         self.quiet = quiet
         # the stream itself: while Tune runs, what it prints goes nowhere
-        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.console = console or wide_console(file=sys.stdout)
         self._live: Live | None = None
         self._done = "searched"
         self._started = self._printed = time.perf_counter()

@@ -21,8 +21,10 @@ def raw_of(search: Keys, env: Keys | None = None, meta: Keys | None = None, agen
     """Two sessions of PPO with two bodies in CartPole, for a few hundred frames, in float64; no validation."""
     settings: Keys = {"max_session": 2, "max_trial": 3, "eval_episode": 2, "dtype": "float64", "log_frequency": 80}
     settings["validate"] = None
-    # gymnasium's, for each search has workers, and to import envpool takes them longer than all that they do here
-    env = {"name": "CartPole-v1", "backend": "gymnasium", "max_frame": 320, **(env or {})}
+    env = {"max_frame": 320, **(env or {})}
+    if "name" not in env:
+        # gymnasium's, for each search has workers, and to import envpool takes them longer than all that they do here
+        env = {"name": "CartPole-v1", "backend": "gymnasium", **env}
     return {"agent": agent or AGENT, "env": env, "body": {"num": 2}, "meta": settings | (meta or {}), "search": search}
 
 
