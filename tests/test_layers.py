@@ -184,3 +184,14 @@ def test_the_command_line_and_typed_keys_import_nothing_heavy() -> None:
     registered = {home.partition(":")[0] for registry in REGISTRIES for home in registry.values()}
     guilty = {name: heavy for name, heavy in loaded_by([*typed, "slmx.env.spec", *sorted(registered)]).items() if heavy}
     assert not guilty
+
+
+@pytest.mark.parametrize(("name", "backend"), [("CartPole-v1", "gymnasium"), ("tests.probes:Drift", "auto")])
+def test_an_environment_of_gymnasium_needs_no_import_of_envpool(name: str, backend: str) -> None:
+    code = (
+        "import sys\nfrom slmx.env import EnvSpec, describe\n"
+        f"print(describe(EnvSpec(name={name!r}, backend={backend!r}, max_frame=10)).backend)\n"
+        "sys.exit('envpool' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (0, "gymnasium\n"), done.stderr
