@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import sys
 import time
@@ -245,5 +246,9 @@ def _shown(value: Any) -> str:
     """A setting's value in a table."""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if text.startswith("{"):  # a group of keys, which tables hold as JSON
+        keys = json.loads(text)
+        if "start_val" in keys and "end_val" in keys:
+            return f"{keys['start_val']:.4g} to {keys['end_val']:.4g}"
     return text if len(text) <= WIDE else f"{text[: WIDE - 3]}..."

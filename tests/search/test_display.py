@@ -1,0 +1,29 @@
+"""What a search's tables on the terminal say."""
+
+import json
+import math
+
+import pytest
+
+from slmx.search.display import _shown
+
+DECAY = {"name": "linear_decay", "start_val": 0.002, "end_val": 0.0, "start_step": 0}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.123456, "0.1235"),
+        (math.nan, ""),
+        (7, "7"),
+        ("[64, 64]", "[64, 64]"),
+        (json.dumps(DECAY), "0.002 to 0"),
+        (DECAY, "0.002 to 0"),
+        ([64, 64], "[64, 64]"),
+        ("tanh", "tanh"),
+        (True, "true"),
+        (json.dumps({"name": "Adam", "weight_decay": 0.25}), '{"name": "Adam", "wei...'),
+    ],
+)
+def test_a_setting_is_shown_in_few_letters(value: object, shown: str) -> None:
+    assert _shown(value) == shown
