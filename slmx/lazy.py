@@ -27,16 +27,12 @@ class _Lazy(ModuleType):
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """While large libraries are imported: no garbage is looked for, which took a quarter of the time to find none.
-
-    Nor is it later among all that has come with them: the first looks, of 0.1 s, would fall into the training.
-    """
+    """While large libraries are imported: no garbage is looked for, which took a quarter of the time to find none."""
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if was:
             gc.enable()
 
