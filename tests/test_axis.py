@@ -37,9 +37,9 @@ from tests.test_members import spec_of as whole_spec_of
 M = 5
 
 
-def spec_of(way: str, kind: str) -> Spec:
+def spec_of(way: str, kind: str, **env: Any) -> Spec:
     """The spec of a case, for half of its training: it is left and gone on with in the middle of that."""
-    return whole_spec_of(way, kind, shorter=2)
+    return whole_spec_of(way, kind, shorter=2, **env)
 
 
 def half(way: str, kind: str, sessions: Sequence[Session] | None = None) -> Program:
