@@ -41,7 +41,7 @@ class ReplayAlgorithm(Algorithm):
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
         if self.hp.num_step_returns == 1:
-            bootstrap = self.hp.gamma * ~step.terminated
+            bootstrap = self.hp.gamma.masked_fill(step.terminated, 0.0)
             self.memory[port].add(obs, action, step.reward, step.next_obs, bootstrap)
             return
         recent = self.recent[port]

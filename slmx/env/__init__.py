@@ -6,6 +6,7 @@ A new backend is a class under slmx/env/base.py's contract, a line in BACKENDS a
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 from slmx.env.spec import EnvSpec, WrapperSpec
@@ -16,12 +17,15 @@ if TYPE_CHECKING:
 
     from slmx.env.base import Env, Spaces
 
-# In the order in which "auto" asks them; imported when asked.
+# Imported when asked.
 BACKENDS = {
     "envpool": "slmx.env.envpool:EnvpoolEnv",
     "gymnasium": "slmx.env.gymnasium:GymnasiumEnv",
+    "ale": "slmx.env.ale:AleEnv",
 }
+AUTO = "envpool", "gymnasium"  # those that "auto" asks, in this order
 IMPORTING = "gymnasium"  # which of them runs environments that are named by their import path
+TWINS = {"envpool": "gymnasium", "ale": "envpool"}  # who draws what they do not
 
 WORKERS = "slmx.env.workers:WorkerEnv"
 
@@ -51,24 +55,25 @@ def make(spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threa
 
 
 def filmable(spec: EnvSpec) -> EnvSpec:
-    """The environment as one of which pictures can be taken: as it is run, or else its twin of that id in gymnasium.
+    """The environment as one of which pictures can be taken: as it is run, or else its twin, which another backend has.
 
     There the same policy is seen, in that twin's dynamics and episodes. SpecError where there is neither.
     """
-    kind, twin = choose(spec), spec.model_copy(update={"backend": "gymnasium"})
+    kind = choose(spec)
     if kind.renders(spec):
         return spec
-    wrong = f"{kind.backend} draws no pictures of {spec.name}"
-    other = _load(BACKENDS["gymnasium"])
-    if kind is other or not other.has(spec.name):
-        raise SpecError("", wrong if kind is other else f"{wrong}, and gymnasium has no environment of that id")
+    wrong, here = f"{kind.backend} draws no pictures of {spec.name}", describe(spec)
+    twin = TWINS.get(kind.backend)
+    if twin is None or not _load(BACKENDS[twin]).has(spec.name):
+        raise SpecError("", wrong if twin is None else f"{wrong}, and {twin} has no environment of that id")
+    other = spec.model_copy(update={"backend": twin})
     try:
-        here, there = describe(spec), describe(twin)
+        there = describe(other)
     except SpecError as error:
-        raise SpecError("", f"{wrong}, and gymnasium's cannot be run here: {error}") from error
+        raise SpecError("", f"{wrong}, and {twin}'s cannot be run here: {error}") from error
     if (here.obs_space, here.action_space) != (there.obs_space, there.action_space):
-        raise SpecError("", f"{wrong}, and gymnasium's has other observations or actions")
-    return twin
+        raise SpecError("", f"{wrong}, and {twin}'s has other observations or actions")
+    return other
 
 
 def choose(spec: EnvSpec) -> type[Env]:
@@ -76,15 +81,15 @@ def choose(spec: EnvSpec) -> type[Env]:
     for path, wrong in spec.conflicts().items():
         raise SpecError(path, wrong)
     backend = IMPORTING if spec.backend == "auto" and ":" in spec.name else spec.backend
-    if backend != "auto" and (kind := _load(BACKENDS[backend])).has(spec.name):
-        return kind  # without the others, of which one takes seconds to import
-    every = {name: _load(path) for name, path in BACKENDS.items()}
-    having = {name: kind for name, kind in every.items() if kind.has(spec.name)}
-    if backend == "auto" and having:
-        return next((kind for kind in having.values() if kind.takes(spec)), next(iter(having.values())))
-    if having:
-        raise SpecError("name", f'the backend "{spec.backend}" has no "{spec.name}"', f"known to: {', '.join(having)}")
-    asked = every.values() if spec.backend == "auto" else [every[spec.backend]]
+    asked = [_load(BACKENDS[name]) for name in (AUTO if backend == "auto" else [backend])]
+    if having := [kind for kind in asked if kind.has(spec.name)]:
+        return next((kind for kind in having if kind.takes(spec)), having[0])
+    for kind in asked:
+        if kind.package and importlib.util.find_spec(kind.package[0]) is None:
+            package, extra = kind.package
+            raise SpecError("backend", f"{package.replace('_', '-')} is not installed", f"pip install 'slmx[{extra}]'")
+    if backend != "auto" and (others := [name for name, path in BACKENDS.items() if _load(path).has(spec.name)]):
+        raise SpecError("name", f'the backend "{backend}" has no "{spec.name}"', f"known to: {', '.join(others)}")
     known = {name for kind in asked for name in kind.names()}
     versions = [name for name in known if name.rpartition("-v")[0] == spec.name.rpartition("-v")[0] != ""]
     newest = sorted(versions, key=lambda name: int(name.rpartition("-v")[2]))[-1:]

@@ -100,6 +100,7 @@ class Env(ABC):
     """
 
     backend: ClassVar[str]
+    package: ClassVar[tuple[str, str] | None] = None  # what must be installed for it, and the extra that brings it
 
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         """seeds: int `[M, copies]` in [0, 2**31). threads: of a backend that has any; numbers do not depend on it."""

@@ -83,7 +83,7 @@ class EnvpoolEnv(Env):
         if spec.wrappers:
             raise SpecError("wrappers", 'only the backend "gymnasium" has wrappers')
         if spec.workers:
-            raise SpecError("workers", THREADS, 'or choose the backend "gymnasium"')
+            raise SpecError("workers", THREADS.format(cls.backend), 'or choose the backend "gymnasium"')
         options = _options(spec.name)
         for key, value in spec.kwargs.items():
             if key not in options:

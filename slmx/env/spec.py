@@ -19,7 +19,8 @@ RESERVED = {
 }
 
 
-THREADS = "envpool steps its copies in threads, which are meta.threads"
+OF_THREADS = "envpool", "ale"  # backends that step their copies in threads
+THREADS = "{} steps its copies in threads, which are meta.threads"
 
 
 class WrapperSpec(Model):
@@ -57,8 +58,8 @@ class EnvSpec(Model):
     """One environment: which, for how long, and how its observations and rewards are prepared."""
 
     name: str = Field(min_length=1, description='a registered id, or "module:Class": an own gymnasium.Env')
-    backend: Literal["auto", "envpool", "gymnasium"] = Field(
-        "auto", description="who runs it; auto: the first that can"
+    backend: Literal["auto", "envpool", "gymnasium", "ale"] = Field(
+        "auto", description="who runs it; auto: envpool or else gymnasium, whichever can"
     )
     max_frame: Int = Field(gt=0, description="environment steps of one member, all its bodies together")
     max_t: Int | None = Field(
@@ -81,12 +82,13 @@ class EnvSpec(Model):
     def conflicts(self) -> dict[str, str]:
         """Keys whose values contradict one another or would do nothing, each with what is wrong."""
         found = {}
-        if self.backend == "envpool" and self.wrappers:
-            found["wrappers"] = 'only the backend "gymnasium" has wrappers'
-        if self.backend == "envpool" and self.workers:
-            found["workers"] = THREADS
-        if self.backend == "envpool" and ":" in self.name:
-            found["backend"] = 'a class of one\'s own ("module:Class") runs on the backend "gymnasium"'
+        if self.backend in OF_THREADS:
+            if self.wrappers:
+                found["wrappers"] = 'only the backend "gymnasium" has wrappers'
+            if self.workers:
+                found["workers"] = THREADS.format(self.backend)
+            if ":" in self.name:
+                found["backend"] = 'a class of one\'s own ("module:Class") runs on the backend "gymnasium"'
         found |= {f"kwargs.{key}": f"not set here: {RESERVED[key]}" for key in self.kwargs if key in RESERVED}
         if self.atari is not None:
             twice = self.kwargs.keys() & AtariSpec.model_fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from gymnasium import spaces
 from gymnasium.envs.box2d.lunar_lander import heuristic
 from gymnasium.wrappers import TimeLimit
 
-from slmx.env import BACKENDS, EnvSpec, choose, describe, make
+from slmx.env import BACKENDS, EnvSpec, choose, describe, filmable, make
+from slmx.env.ale import _games
 from slmx.env.base import Env, Step
 from slmx.env.flatten import flat_obs_space, flatten
 from slmx.env.spec import AtariSpec, WrapperSpec
@@ -29,7 +31,7 @@ CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "Frozen
 CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
 CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
 CASES += [(WALK, "gymnasium"), (CATCH, "gymnasium"), ("Breakout-v5", "envpool"), (PONG, "gymnasium")]
-CASES += [(DIALS, "gymnasium"), (SWITCHES, "gymnasium")]
+CASES += [(DIALS, "gymnasium"), (SWITCHES, "gymnasium"), ("Breakout-v5", "ale")]
 OBS_SHAPES = {
     "CartPole-v1": (4,),
     "Acrobot-v1": (6,),
@@ -323,9 +325,10 @@ ATARI_KEYS = {
 }  # fmt: skip
 
 
-def test_every_key_of_atari_reaches_the_game() -> None:
+@pytest.mark.parametrize("backend", ["envpool", "ale"])
+def test_every_key_of_atari_reaches_the_game(backend: str) -> None:
     def played(**keys: object) -> list[bytes]:
-        env = make(spec("Breakout-v5", atari=AtariSpec(**keys)), seeds(1, 1))
+        env = make(spec("Breakout-v5", backend, atari=AtariSpec(**keys)), seeds(1, 1))
         first, steps = roll(env, draw(env, 50))
         parts = [(step.obs, step.reward, step.terminated) for step in steps]
         return [first.tobytes(), *(part.tobytes() for step in parts for part in step)]
@@ -336,15 +339,74 @@ def test_every_key_of_atari_reaches_the_game() -> None:
     assert not [key for key, value in ATARI_KEYS.items() if played(**{key: value}) == control]
 
 
-def test_shapes_of_atari() -> None:
+@pytest.mark.parametrize("backend", ["envpool", "ale"])
+def test_shapes_of_atari(backend: str) -> None:
     for keys, shape in (
         ({}, (4, 84, 84)),
         ({"gray_scale": False, "stack_num": 2}, (6, 84, 84)),
         ({"stack_num": 1, "img_height": 50, "img_width": 40}, (1, 50, 40)),
     ):
-        assert describe(spec("Pong-v5", atari=AtariSpec(**keys))).obs_space.shape == shape
-    assert describe(spec("Pong-v5", atari=AtariSpec(full_action_space=True))).action_space.n == 18
-    assert describe(spec("Pong-v5", atari=DQN_GAME)).max_t == 27000
+        one = spec("Pong-v5", backend, atari=AtariSpec(**keys))
+        assert describe(one).obs_space.shape == make(one, seeds(1, 1)).reset().shape[2:] == shape
+    assert describe(spec("Pong-v5", backend, atari=AtariSpec(full_action_space=True))).action_space.n == 18
+    assert describe(spec("Pong-v5", backend, atari=DQN_GAME)).max_t == 27000
+
+
+def test_a_life_that_ends_in_ale_is_followed_by_the_next_of_the_same_game() -> None:
+    env = make(spec("Breakout-v5", "ale", atari=DQN_GAME), seeds(1, 2))
+    env.reset()
+    lives, games = np.array([5, 5]), 0
+    for action in draw(env, 700):
+        step, left = env.step(action), env._lives  # type: ignore[attr-defined]
+        lost, over = step.done[0], step.over[0]
+        assert not (over & ~lost).any() and (step.terminated[0] == lost).all()
+        assert (left[lost & ~over] == lives[lost & ~over] - 1).all() and (left[~lost] == lives[~lost]).all()
+        assert (left[over] == 5).all() and (lives[over] == 1).all()
+        new = (step.obs[0] != step.next_obs[0]).any(axis=(1, 2, 3))
+        assert (new == over).all()
+        lives, games = left.copy(), games + over.sum()
+    assert games >= 4
+
+
+@pytest.mark.parametrize("wait", [0, 1])
+def test_the_time_limit_of_a_game_in_ale_hides_no_terminal_state(wait: int) -> None:
+    whole = AtariSpec(episodic_life=False)
+    actions = draw(make(spec("Breakout-v5", "ale"), seeds(1, 1)), 600)
+    _, free = roll(make(spec("Breakout-v5", "ale", atari=whole), seeds(1, 1)), actions)
+    end = next(t for t, step in enumerate(free, 1) if step.done.any())
+    limit = end - wait
+    _, cut = roll(make(spec("Breakout-v5", "ale", atari=whole, max_t=limit), seeds(1, 1)), actions[: limit + 2])
+    for one, other in zip(free[: limit - 1], cut, strict=False):
+        assert_same(one, other)
+    last = cut[limit - 1]
+    assert last.terminated.all() == (not wait) and last.truncated.all() == bool(wait) and last.over is None
+    assert (last.next_obs == free[limit - 1].next_obs).all() and (last.obs != last.next_obs).any()
+    assert not cut[limit].done.any()
+
+
+def test_what_ale_cannot_do_and_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    game = spec("Pong-v5", "ale")
+    with pytest.raises(SpecError, match='kwargs: the backend "ale" has none'):
+        describe(game.model_copy(update={"kwargs": {"frameskip": 2}}))
+    assert choose(game).renders(game) is False and filmable(game).backend == "envpool"
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ale_py" else found(name))
+    _games.cache_clear()
+    with pytest.raises(SpecError, match=r"backend: ale-py is not installed; pip install 'slmx\[atari\]'"):
+        describe(game)
+    _games.cache_clear()
+
+
+@pytest.mark.slow
+def test_envpool_and_ale_play_the_same_game() -> None:
+    pictures, returns = {}, {}
+    for backend in ("envpool", "ale"):
+        env = make(spec("Breakout-v5", backend, atari=DQN_GAME), seeds(1, 32))
+        _, steps = roll(env, draw(env, 400))
+        pictures[backend] = np.mean([step.next_obs[0, :, -1].astype(float).mean(0) for step in steps[:40]], 0)
+        returns[backend] = sum(step.reward.sum() for step in steps) / sum(step.over.sum() for step in steps)
+    assert np.corrcoef(*(picture.ravel() for picture in pictures.values()))[0, 1] > 0.99
+    assert abs(returns["envpool"] - returns["ale"]) < 0.5, returns
 
 
 def play(env: Env, episodes: int, policy: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -573,7 +635,7 @@ def test_kwargs_and_wrappers_reach_the_environment() -> None:
     [
         ({"name": "CartPole-v7"}, "name", 'did you mean "CartPole-v1"'),
         ({"name": "Lunarlander-v3"}, "name", 'did you mean "LunarLander-v3"'),
-        ({"name": "Pong-v5", "backend": "gymnasium"}, "name", "known to: envpool"),
+        ({"name": "Pong-v5", "backend": "gymnasium"}, "name", "known to: envpool, ale"),
         ({"name": "ALE/Pung-v5"}, "name", 'did you mean "ALE/Pong-v5"'),
         ({"name": "ALE/Pong-v4"}, "name", 'did you mean "ALE/Pong-v5"'),
         ({"name": PONG, "backend": "envpool"}, "name", "known to: gymnasium"),
