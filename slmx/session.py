@@ -73,7 +73,7 @@ class Program:
         meta = self.spec.meta
         torch.set_num_threads(meta.threads)
         keep_freed()
-        self.dtype = getattr(torch, meta.dtype)
+        self.dtype, self._rounded = getattr(torch, meta.dtype), np.dtype(meta.dtype)
         self.device = resolve_device(meta.device)
         self.spaces = [describe(env) for env in self.spec.env]
         self.space = resolve(self.spec.body, len(self.spec.agent), len(self.spec.env))
@@ -482,9 +482,9 @@ class Program:
         return following
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        if array.dtype.kind == "f":
+            array = array.astype(self._rounded, copy=False)
         tensor = torch.from_numpy(array)
-        if tensor.is_floating_point():
-            return tensor.to(self.device, self.dtype)
         return tensor if self.device == "cpu" else tensor.to(self.device)
 
     def _look_for_failures(self) -> None:

@@ -26,9 +26,9 @@ from tests.test_members import (
     Trace,
     departures,
     differences,
-    every_case,
+    every_way,
     knobs,
-    learning_cases,
+    learning_ways,
     noted,
     sessions_of,
 )
@@ -57,7 +57,7 @@ def go_on(program: Program) -> Trace:
     return trace
 
 
-@every_case
+@every_way
 def test_members_that_stay_learn_what_they_would_without_those_that_leave(way: str, kind: str) -> None:
     stays = [3, 0]
     alone = half(way, kind, [sessions_of(spec_of(way, kind), range(M))[i] for i in stays])
@@ -70,7 +70,7 @@ def test_members_that_stay_learn_what_they_would_without_those_that_leave(way: s
         assert not departures(way, one.of(place), other.of(place)), f"session {stays[place]}"
 
 
-@every_case
+@every_way
 def test_nothing_is_left_of_members_that_left(way: str, kind: str) -> None:
     members = 19  # of nothing else are there so many
     sessions = sessions_of(spec_of(way, kind), range(members))
@@ -101,7 +101,7 @@ def contents(thing: Any, path: str = "", seen: set[int] | None = None) -> Iterat
             yield from contents(item, f"{path}.{key}", seen)
 
 
-@every_case
+@every_way
 def test_a_copy_goes_on_as_what_it_is_a_copy_of(way: str, kind: str) -> None:
     """With that one's random streams, to the bit where others do not shape its batches: so all was copied."""
     sessions = sessions_of(spec_of(way, kind), range(4))
@@ -125,7 +125,7 @@ def streams(agent: Any) -> list[Streams]:
     return [agent.exploring, agent.learning, *(memory.streams for memory in memories if hasattr(memory, "streams"))]
 
 
-@learning_cases
+@learning_ways
 def test_a_copy_explores_by_its_own_streams_and_with_its_own_numbers(way: str, kind: str) -> None:
     control = spec_of(way, kind)
     slower = with_settings(control, {"agent.0.net.optim_spec.eps": 0.5})
@@ -146,7 +146,7 @@ def of(program: Program, member: int) -> dict[str, np.ndarray]:
     return {key: value.numpy() for key, value in program.model(member).items()}
 
 
-@every_case
+@every_way
 def test_parameters_stay_views_of_their_optimiser_s_tensor(way: str, kind: str) -> None:
     program = half(way, kind)
     agent: Any = program.agents[0]
@@ -160,7 +160,7 @@ def test_parameters_stay_views_of_their_optimiser_s_tensor(way: str, kind: str) 
             assert all((p == 0.25).all() and not p.requires_grad for p in target.network.parameters())
 
 
-@learning_cases
+@learning_ways
 def test_every_number_that_may_vary_can_be_changed_on_the_way(way: str, kind: str) -> None:
     """One member for each number, all the same session until then: each departs from the control, its twin does not."""
     control = whole_spec_of(way, kind)

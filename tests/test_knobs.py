@@ -12,9 +12,10 @@ import copy
 import importlib.util
 import itertools
 import json
+import re
 import types
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,6 +234,13 @@ def changed(raw: Keys, path: str, value: Any) -> Keys:
     return raw
 
 
+def raw_at(raw: Any, path: str) -> Any:
+    """What a raw spec has at a path."""
+    for part in path.split("."):
+        raw = raw[int(part)] if part.isdigit() else raw[part]
+    return raw
+
+
 def modes() -> dict[str, Keys]:
     """A spec for each algorithm, for each memory of it, and for each other value of its and its memory's modes."""
     found: dict[str, Keys] = {}
@@ -332,24 +340,57 @@ def test_every_component_is_in_some_mode() -> None:
     }
 
 
-def seen_with_another_memory(mode: str) -> bool:
-    """Whether a mode is that of an algorithm with its first memory, with another one."""
-    algorithm, _, *changes = mode.split("-", 2)
-    first = "-".join([algorithm, _memories(algorithm)[0], *changes])
-    return "=" in mode and mode != first and first in MODES
+def keys_of(raw: Keys) -> set[str]:
+    """The paths of the keys of a raw spec's agent, all of which do something."""
+    return {knob.path for knob in knobs(built(raw)) if is_in(raw, knob.path)}
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        pytest.param(mode, marks=[pytest.mark.slow] if seen_with_another_memory(mode) else [])
-        for mode in MODES
-        if mode != "Random"
-    ],
-)
+def is_in(raw: Any, path: str) -> bool:
+    """Whether a raw spec has the key at a path."""
+    try:
+        raw_at(raw, path)
+    except (KeyError, TypeError):
+        return False
+    return True
+
+
+def quick(mode: str) -> set[str] | None:
+    """Which keys of a mode are looked at by default: all, or those that do nothing without the mode's own key."""
+    base = re.sub("-[a-z_]+=.*", "", mode)
+    return None if mode == base else keys_of(MODES[mode]) - keys_of(MODES[base])
+
+
+def is_first(mode: str) -> bool:
+    """Whether a mode is that of an algorithm with its first memory."""
+    algorithm, memory, *_ = mode.split("-")
+    return memory == _memories(algorithm)[0]
+
+
+KEYS = {mode: quick(mode) for mode in MODES if mode != "Random"}
+QUICK = [mode for mode, keys in KEYS.items() if keys is None or (keys and is_first(mode))]
+
+
+def test_every_key_is_looked_at_by_default() -> None:
+    def looked_at(keys: Callable[[str], set[str]], modes: Iterable[str]) -> set[tuple[type[BaseModel], str]]:
+        return {
+            (knob.model, knob.field) for mode in modes for knob in knobs(built(MODES[mode])) if knob.path in keys(mode)
+        }
+
+    every = looked_at(lambda mode: keys_of(MODES[mode]), KEYS)
+    assert looked_at(lambda mode: KEYS[mode] or keys_of(MODES[mode]), QUICK) == every
+
+
+@pytest.mark.parametrize("mode", QUICK)
 def test_every_key_of_an_agent_changes_what_it_learns_or_is_refused(mode: str) -> None:
-    algorithm, memory, *changes = mode.split("-")
-    check_agent(MODES[mode], whole=changes in ([], ["ConvNet"], ["RNN"]) and memory == _memories(algorithm)[0])
+    algorithm, _, *changes = mode.split("-")
+    keys = KEYS[mode]
+    check_agent(MODES[mode], is_first(mode) and keys is None and (not changes or algorithm == "A2C"), keys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", KEYS)
+def test_so_does_every_key_beside_every_other_mode(mode: str) -> None:
+    check_agent(MODES[mode], is_first(mode) and mode.split("-")[2:] in ([], ["ConvNet"], ["RNN"]))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -357,15 +398,18 @@ def test_every_key_of_an_optimiser_changes_what_is_learned(name: str) -> None:
     check_agent(settled(spec_of(agent_of("A2C", None, {"name": name}))), whole=False)
 
 
-def check_agent(raw: Keys, whole: bool) -> None:
+def check_agent(raw: Keys, whole: bool, only: set[str] | None = None) -> None:
     """Each key with another value either ends with other parameters, or is refused and would change none.
 
     `whole`: with each other value, and each key of the network too; else with one, and no key that shapes networks.
+    `only`: the keys at these paths.
     """
     control = build("knobs", raw)
     alive: dict[str, Spec] = {}
     silent: dict[str, Spec] = {}
     for knob in knobs(control):
+        if only is not None and knob.path not in only:
+            continue
         if (
             not whole
             and knob.path.startswith("agent.0.net.")
@@ -403,12 +447,6 @@ def test_every_key_of_a_schedule_changes_what_is_learned(where: str) -> None:
     assert {label.partition(" ")[0] for label in specs} == set(Schedule.model_fields)
     ends = learned([control, *specs.values()])
     assert not [label for label, end in zip(specs, ends[1:], strict=True) if same(end, ends[0])]
-
-
-def raw_at(raw: Any, path: str) -> Any:
-    for part in path.split("."):
-        raw = raw[int(part)] if part.isdigit() else raw[part]
-    return raw
 
 
 class Scaled(MLP):
@@ -515,6 +553,7 @@ ENVS: dict[str, Keys] = {
 }
 # where the rule has no value, or one that changes nothing: the changes before and after which the spec is looked at
 ENV_CASES: dict[tuple[str, str], list[tuple[Keys, Keys]]] = {
+    ("gymnasium", "backend"): [({}, {"backend": "envpool"})],  # and ALE's, of games: see below
     ("envpool", "backend"): [({}, {"backend": "gymnasium"})],  # "auto" is envpool, where that has the environment
     ("prepared", "backend"): [({}, {"backend": "gymnasium"})],
     ("envpool", "kwargs"): [({"name": "FrozenLake-v1"}, {"name": "FrozenLake-v1", "kwargs": {"size": 8}})],
@@ -574,7 +613,9 @@ def test_rewards_of_atari_are_learned_from_by_their_signs_and_counted_as_they_ar
         played.run()
         ends.append(parameters(played.agents[0]))
         totals.append(sum(episode.total for episode in played.watcher.returns))  # type: ignore[attr-defined]
-    assert not same(ends[0], ends[1]) and same(ends[0], ends[2])
+    other = program(build("knobs", spec_of(agent, GAME | {"atari": small, "backend": "ale"})))
+    other.run()
+    assert not same(ends[0], ends[1]) and same(ends[0], ends[2]) and not same(ends[0], parameters(other.agents[0]))
     assert totals[0] == totals[2] >= 100 and totals[0] % 50 == 0
 
 

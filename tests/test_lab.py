@@ -419,7 +419,7 @@ def test_every_shipped_spec_trains(spec: Spec, tmp_path: Path) -> None:
     quick: dict[str, Any] = {"meta.max_session": 1 if images else 2, "meta.eval_episode": 1}
     quick |= {"meta.eval_frequency": None}
     bodies = max(1, len(spec.body.num) if isinstance(spec.body.num, list) else spec.body.num)
-    frames = 600
+    frames = 300 if images else 600
     for a, one in enumerate(spec.agent):
         hyper, keys = one.algorithm, f"agent.{a}.algorithm"
         horizon = getattr(hyper, "time_horizon", 100)

@@ -8,7 +8,7 @@ sequence, with products of a matrix and a vector, which a BLAS rounds by how a m
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -144,9 +144,23 @@ def _cases() -> Iterator[tuple[str, str]]:
             yield way, kind
 
 
+def each(cases: Iterable[tuple[str, str]], *, every_kind: bool = True) -> pytest.MarkDecorator:
+    """A test of each case; or by default of one kind of actions of each way, of one after the other, the rest slow.
+
+    Tests of a case are run by the same process, which trains its sessions 0 to 15 but once.
+    """
+    shown = {way: kinds_of(way)[i % len(kinds_of(way))] for i, way in enumerate(WAYS)}
+    group = lambda way, kind: pytest.mark.xdist_group(f"{way}-{kind}")
+    slow = lambda way, kind: [] if every_kind or kind == shown[way] else [pytest.mark.slow]
+    return pytest.mark.parametrize(
+        ("way", "kind"), [pytest.param(*case, marks=[group(*case), *slow(*case)]) for case in cases]
+    )
+
+
 CASES = list(_cases())
-every_case = pytest.mark.parametrize(("way", "kind"), CASES)
-learning_cases = pytest.mark.parametrize(("way", "kind"), [case for case in CASES if case[0] != "Random"])
+LEARNING = [case for case in CASES if case[0] != "Random"]
+every_case, learning_cases = each(CASES), each(LEARNING)
+every_way, learning_ways = each(CASES, every_kind=False), each(LEARNING, every_kind=False)
 
 
 @dataclass
@@ -319,7 +333,7 @@ def test_a_session_alone_is_that_session_in_company_in_environments_of_every_kin
         assert not departures(way, alone.of(0), together.of(index)), f"session {index}"
 
 
-@every_case
+@every_way
 def test_evaluations_change_nothing(way: str, kind: str) -> None:
     often = spec_of(way, kind, shorter=2)
     never = often.model_copy(update={"meta": often.meta.model_copy(update={"eval_frequency": None})})
@@ -349,7 +363,7 @@ def test_poisoned_sessions_fail_and_harm_nobody(way: str, kind: str) -> None:
     assert parameters(trace.agent).isfinite().all(), "a failed session stays as it was before"
 
 
-@every_case
+@every_way
 def test_the_same_seed_repeats_and_another_differs(way: str, kind: str) -> None:
     first, again, other = (run(sessions_of(spec_of(way, kind, seed, 2), range(2))) for seed in (1, 1, 2))
     for index in range(2):
@@ -382,7 +396,7 @@ def knobs(one: Spec) -> dict[str, Any]:
     return found
 
 
-@learning_cases
+@learning_ways
 def test_sessions_of_different_settings_learn_what_each_learns_alone(way: str, kind: str) -> None:
     control = spec_of(way, kind, shorter=4)
     changed = knobs(control)

@@ -34,7 +34,7 @@ class Streams(Membered):
         uniform, normal, order = ([np.random.Generator(np.random.PCG64(c[i])) for c in children] for i in range(3))
         self.members, self.device = len(seeds), device
         self.dtype = dtype or torch.get_default_dtype()
-        self._rounded = torch.empty(0, dtype=self.dtype).numpy().dtype
+        self._rounded = np.dtype(str(self.dtype).removeprefix("torch."))
         self._uniform = _Blocks([g.random for g in uniform])
         self._normal = _Blocks([g.standard_normal for g in normal])
         self._order = order

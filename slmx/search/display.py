@@ -167,7 +167,7 @@ class SearchDisplay:
     def _line(self, search: Search) -> str:
         elapsed = max(time.perf_counter() - self._started, 1e-9)
         running = sum(len(program.trials) for program in search.running.values() if not program.rests)
-        done, total = search.frames, max(search.total_frames, 1)
+        done, total = search.frames, search.total_frames
         text = f"{search.count('DONE')} of {search.plan.total} trials done, {running} running"
         for state in ("CULLED", "FAILED"):
             if count := search.count(state):
@@ -175,7 +175,8 @@ class SearchDisplay:
         if search.best:
             text += f"; best {search.best[0]:.4g} (trial {search.best[1].number})"
         text += f"; {done / elapsed:,.0f} frames/s"
-        return text + (f", {clock(elapsed * max(total - done, 0) / done)} left" if done else "")
+        # how many will stay at their rungs is guessed: where more did, there is nothing to tell of what is left
+        return text + (f", {clock(elapsed * (total - done) / done)} left" if 0 < done < total else "")
 
     def _programs(self, search: Search) -> Table:
         table = Table(box=None, pad_edge=False)
