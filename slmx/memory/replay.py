@@ -14,7 +14,7 @@ from slmx.member.hyper import Int, NamedHyper, Stacked
 from slmx.member.streams import Streams
 from slmx.memory.ring import Ring
 
-STAGED = 256  # additions that wait at most before they are written into the ring together
+STAGED, BYTES = 256, 2**24  # additions, and about their bytes, that wait at most to be written into the ring together
 
 
 @dataclass
@@ -63,12 +63,15 @@ class Replay(Membered):
         self.ring: Ring | None = None
         self.size = self.head = 0
         self._staged: list[tuple[torch.Tensor, ...]] = []
+        self._most = STAGED
 
     def add(self, *row: torch.Tensor) -> None:
         """Keep B transitions: obs, action, reward, next_obs, bootstrap, each `[M, B, ...]`."""
+        if not self._staged:
+            self._most = min(STAGED, BYTES // sum(x.nbytes for x in row))
         self._staged.append(row)
         self.size = min(self.size + row[0].shape[1], self.hp.max_size)
-        if len(self._staged) >= STAGED:
+        if len(self._staged) >= self._most:
             self.write()
 
     def write(self) -> None:
