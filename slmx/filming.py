@@ -68,6 +68,9 @@ def main() -> None:
                 film_all(trial, over)
             if finishing:
                 os._exit(0)  # at once: a thread waits for lines still
+    for trial in trials:  # nobody writes any more: what was begun, by a training that was killed, stays half a model
+        for half in (trial / PLACE).glob(".session_*.tmp"):
+            half.unlink(missing_ok=True)
 
 
 def film_all(trial: Path, over: threading.Event) -> None:

@@ -25,7 +25,7 @@ from slmx.member.axis import Membered
 from slmx.member.hyper import Hyper, NamedHyper
 from slmx.member.optim import Optimizer
 from slmx.member.schedule import Schedule
-from slmx.member.streams import Streams, seed_sequence
+from slmx.member.streams import Streams, seed_sequence, tensor_of
 from slmx.net.port import Port
 from slmx.space import Layout, resolve
 from slmx.spec.dump import in_force, static
@@ -73,7 +73,7 @@ class Program:
         meta = self.spec.meta
         torch.set_num_threads(meta.threads)
         keep_freed()
-        self.dtype, self._rounded = getattr(torch, meta.dtype), np.dtype(meta.dtype)
+        self.dtype = getattr(torch, meta.dtype)
         self.device = resolve_device(meta.device)
         self.spaces = [describe(env) for env in self.spec.env]
         self.space = resolve(self.spec.body, len(self.spec.agent), len(self.spec.env))
@@ -482,10 +482,7 @@ class Program:
         return following
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        if array.dtype.kind == "f":
-            array = array.astype(self._rounded, copy=False)
-        tensor = torch.from_numpy(array)
-        return tensor if self.device == "cpu" else tensor.to(self.device)
+        return tensor_of(array, self.dtype, self.device)
 
     def _look_for_failures(self) -> None:
         for a, agent in enumerate(self.agents):

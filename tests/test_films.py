@@ -215,4 +215,4 @@ def test_nothing_goes_on_filming_when_a_run_is_ended(number: signal.Signals, fra
         command.wait_for(lambda: bool(films() and (ended() or frames > 4000)))
         assert len(command.alive()) >= 2
         command.gone(number)
-    assert not films(), "nor is half a film left"
+    assert not list(tmp_path.glob("data/*/trial_0/video/.*")), "nor is half a film left"

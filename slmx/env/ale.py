@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from slmx.env.base import Env, Spaces
-from slmx.env.spec import EnvSpec
-from slmx.errors import SpecError
+from slmx.env.spec import AtariSpec, EnvSpec
+from slmx.errors import SlmxError, SpecError
 
 LIMIT = 27_000  # steps until a game is truncated, where the spec sets no limit, as in envpool
 FOR_TWO = {"combat", "joust", "maze_craze", "warlords"}  # without a second player the whole process ends
@@ -31,6 +31,8 @@ class AleEnv(Env):
 
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         super().__init__(spec, seeds, render_mode, threads)
+        if render_mode is not None:
+            raise SlmxError(f'ALE\'s vector environment does not render {spec.name}; use the backend "envpool"')
         from ale_py.vector_env import AtariVectorEnv
 
         self._games = AtariVectorEnv(
@@ -40,7 +42,6 @@ class AleEnv(Env):
         self._episodic_life = spec.atari is not None and spec.atari.episodic_life
         self._seeds: np.ndarray | None = seeds.ravel()
         self._elapsed = np.zeros(seeds.size, np.int64)
-        self._limit = self.max_t or LIMIT
 
     @classmethod
     def names(cls) -> list[str]:
@@ -59,14 +60,11 @@ class AleEnv(Env):
         if spec.kwargs:
             raise SpecError("kwargs", 'the backend "ale" has none', 'how a game is seen and played is "atari"')
         options = _options(spec)
-        colours = 1 if options.get("grayscale", True) else 3
-        shape = (
-            options.get("stack_num", 4) * colours, options.get("img_height", 84), options.get("img_width", 84)
-        )  # fmt: skip
+        pictures = options["stack_num"] * (1 if options["grayscale"] else 3)
         return Spaces(
             backend=cls.backend,
-            obs_space=Box(0, 255, shape, np.uint8),
-            action_space=Discrete(_actions(spec.name, options.get("full_action_space", False))),
+            obs_space=Box(0, 255, (pictures, options["img_height"], options["img_width"]), np.uint8),
+            action_space=Discrete(_actions(spec.name, options["full_action_space"])),
             max_t=spec.max_t or LIMIT,
         )
 
@@ -83,7 +81,7 @@ class AleEnv(Env):
         before = self._lives
         obs, reward, terminated, _, told = self._games.step(action)
         self._elapsed += 1
-        truncated = self._elapsed >= self._limit
+        truncated = self._elapsed >= (self.max_t or LIMIT)
         self._ended = terminated | truncated
         obs = self._note(obs, told)
         if self._episodic_life:
@@ -93,10 +91,9 @@ class AleEnv(Env):
         return obs, reward, terminated, truncated
 
     def _restart(self, ended: np.ndarray) -> np.ndarray:
-        over = self._ended & np.isin(np.arange(len(self._ended)), ended)
-        if over.any():
-            self._elapsed[over] = 0
-            self._note(*self._games.reset(options={"reset_mask": over}))
+        if self._ended.any():  # else the next life begins
+            self._elapsed[self._ended] = 0
+            self._note(*self._games.reset(options={"reset_mask": self._ended}))
         return self._seen[ended][:, None]
 
     def _note(self, obs: np.ndarray, told: dict[str, np.ndarray]) -> np.ndarray:
@@ -107,14 +104,12 @@ class AleEnv(Env):
         return obs
 
     def _picture(self) -> np.ndarray:
-        raise NotImplementedError  # it does not render
+        raise NotImplementedError  # nobody has one that renders
 
 
 def _options(spec: EnvSpec) -> dict[str, Any]:
-    """The spec's keys by the names that AtariVectorEnv has for them."""
-    if spec.atari is None:
-        return {}
-    options = spec.atari.model_dump(exclude={"episodic_life", "reward_clip"})
+    """The spec's keys by the names that AtariVectorEnv has for them; its own defaults are the same."""
+    options = (spec.atari or AtariSpec.model_validate({})).model_dump(exclude={"episodic_life", "reward_clip"})
     return options | {"grayscale": options.pop("gray_scale"), "frameskip": options.pop("frame_skip")}
 
 

@@ -20,6 +20,14 @@ def seed_sequence(seed: int, trial: int, session: int, *purpose: str | int) -> n
     return np.random.SeedSequence([seed, trial, session], spawn_key=key)
 
 
+def tensor_of(array: np.ndarray, dtype: torch.dtype, device: str) -> torch.Tensor:
+    """An array as a tensor on a device; real numbers are rounded to `dtype`."""
+    if array.dtype.kind == "f":  # numpy rounds a few numbers in half the time that torch takes
+        array = array.astype(np.float64 if dtype is torch.float64 else np.float32, copy=False)
+    tensor = torch.from_numpy(array)
+    return tensor if device == "cpu" else tensor.to(device)
+
+
 class Streams(Membered):
     """Uniform and normal numbers, integers and permutations for M members, each from its own library generators.
 
@@ -34,7 +42,6 @@ class Streams(Membered):
         uniform, normal, order = ([np.random.Generator(np.random.PCG64(c[i])) for c in children] for i in range(3))
         self.members, self.device = len(seeds), device
         self.dtype = dtype or torch.get_default_dtype()
-        self._rounded = np.dtype(str(self.dtype).removeprefix("torch."))
         self._uniform = _Blocks([g.random for g in uniform])
         self._normal = _Blocks([g.standard_normal for g in normal])
         self._order = order
@@ -50,24 +57,18 @@ class Streams(Membered):
     def integers(self, high: int | Sequence[int], *shape: int) -> torch.Tensor:
         """Whole numbers in [0, high), `[M, *shape]`, int64; `high` of all, or of each along the last axis."""
         drawn = self._uniform.take(math.prod(shape)).reshape(self.members, *shape) * high
-        return self._sent(drawn.astype(np.int64))
+        return tensor_of(drawn.astype(np.int64), self.dtype, self.device)
 
     def permutation(self, n: int) -> torch.Tensor:
         """A random order of 0..n-1 per member, `[M, n]`, int64."""
-        return self._sent(np.stack([g.permutation(n) for g in self._order]))
+        return tensor_of(np.stack([g.permutation(n) for g in self._order]), self.dtype, self.device)
 
     def keep(self, index: Sequence[int]) -> None:
         super().keep(index)
         self.members, self._order = len(index), [self._order[i] for i in index]
 
     def _tensor(self, drawn: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-        # numpy rounds a few numbers in half the time that torch takes
-        return self._sent(drawn.reshape(self.members, *shape).astype(self._rounded, copy=False))
-
-    def _sent(self, drawn: np.ndarray) -> torch.Tensor:
-        """Numbers as a tensor where they are wanted."""
-        tensor = torch.from_numpy(drawn)
-        return tensor if self.device == "cpu" else tensor.to(self.device)
+        return tensor_of(drawn.reshape(self.members, *shape), self.dtype, self.device)
 
 
 class _Blocks(Membered):

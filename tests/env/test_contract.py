@@ -389,6 +389,8 @@ def test_what_ale_cannot_do_and_where_it_is_missing(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SpecError, match='kwargs: the backend "ale" has none'):
         describe(game.model_copy(update={"kwargs": {"frameskip": 2}}))
     assert choose(game).renders(game) is False and filmable(game).backend == "envpool"
+    with pytest.raises(SlmxError, match='does not render Pong-v5; use the backend "envpool"'):
+        make(game, seeds(1, 1), render_mode="rgb_array")
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ale_py" else found(name))
     _games.cache_clear()

@@ -13,7 +13,7 @@ from slmx.member.hyper import Stacked
 from slmx.member.streams import Streams, seed_sequence
 from slmx.memory.frames import FrameReplay, FrameRing, PrioritizedFrameReplay
 from slmx.memory.prioritized import PrioritizedReplay
-from slmx.memory.replay import Replay
+from slmx.memory.replay import STAGED, Replay
 from slmx.spec.build import build
 from slmx.spec.check import problems
 
@@ -46,6 +46,16 @@ def lived(ticks: int, end: float, start: str, seed: int = 0) -> Iterator[tuple[T
             if done:
                 following[i] = [*following[i][1:], frame()] if start == "continued" else begun()
         stacks = following
+
+
+@pytest.mark.parametrize(("size", "most"), [(2, STAGED - 1), (1000, 0)])
+def test_few_large_images_wait_and_many_small_rows(size: int, most: int) -> None:
+    memory, image = replay(Replay, max_size=1000), torch.zeros(M, B, 1, size, size, dtype=torch.uint8)
+    waited = 0
+    while memory.ring is None:
+        memory.add(image, torch.zeros(M, B), torch.zeros(M, B), image, torch.zeros(M, B))
+        waited = max(waited, len(memory._staged))
+    assert waited == most
 
 
 @pytest.mark.parametrize("kind", [(FrameReplay, Replay), (PrioritizedFrameReplay, PrioritizedReplay)])

@@ -2,10 +2,11 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 
-from slmx.search.display import _shown
+from slmx.search.display import SearchDisplay, _shown
 
 DECAY = {"name": "linear_decay", "start_val": 0.002, "end_val": 0.0, "start_step": 0}
 
@@ -27,3 +28,12 @@ DECAY = {"name": "linear_decay", "start_val": 0.002, "end_val": 0.0, "start_step
 )
 def test_a_setting_is_shown_in_few_letters(value: object, shown: str) -> None:
     assert _shown(value) == shown
+
+
+@pytest.mark.parametrize(("done", "tells"), [(0, False), (50, True), (100, False), (130, False)])
+def test_what_is_left_is_told_while_it_is_known(done: int, tells: bool) -> None:
+    search = SimpleNamespace(
+        running={}, frames=done, total_frames=100, plan=SimpleNamespace(total=4), best=None, count=lambda state: 0
+    )
+    line = SearchDisplay(quiet=True)._line(search)  # type: ignore[arg-type]
+    assert line.startswith("0 of 4 trials done, 0 running") and line.endswith(" left") == tells
