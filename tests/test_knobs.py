@@ -44,7 +44,7 @@ from slmx.net.mlp import MLP
 from slmx.record import folder_of
 from slmx.search import SCHEDULERS, SEARCHERS, cluster, job, on_tune, start
 from slmx.search.halving import Halving
-from slmx.search.pbt import Pbt
+from slmx.search.population import Population, Round
 from slmx.search.scheduler import scheduler_of
 from slmx.search.size import settings_a_program
 from slmx.search.tune_schedulers import Asha, Median
@@ -799,7 +799,14 @@ def test_search_spec_chooses_the_settings() -> None:
 def test_scheduler_spec_says_who_schedules() -> None:
     found = {name: scheduler_of(searching(scheduler_spec={"name": name})) for name in SCHEDULERS}
     assert scheduler_of(searching()) is None
-    kinds = {"halving": "Halving", "pbt": "Pbt", "asha": "Asha", "hyperband": "HyperBand", "median": "Median"}
+    kinds = {
+        "halving": "Halving",
+        "pbt": "Pbt",
+        "pb2": "Pb2",
+        "asha": "Asha",
+        "hyperband": "HyperBand",
+        "median": "Median",
+    }
     assert {name: type(scheduler).__name__ for name, scheduler in found.items()} == kinds
 
 
@@ -813,9 +820,10 @@ def scheduled(**keys: Any) -> str:
     found: list[Any] = [scheduler.pauses()]
     if isinstance(scheduler, Halving):
         found.append(scheduler.referee.dismissed(0, scores))
-    if isinstance(scheduler, Pbt):
-        found.append(scheduler.sources(scores, 0))
-        found += [scheduler._child(spec, 40, scheduler._rng(trial, 0, "values")).meta.stages for trial in scores]
+    if isinstance(scheduler, Population):
+        sources = scheduler.sources(scores, 0)
+        settings: dict[int, Keys] = {trial: {"agent.0.algorithm.gamma": 0.95} for trial in scores}
+        found.append(scheduler.values(Round(0, 40, scores, sources, settings, {})))
     if isinstance(scheduler, Asha | Median):
         court = Court(keys, len(scores))
         found += [court.tell(trial, 1, score) for trial, score in scores.items()]
@@ -828,6 +836,7 @@ SCHEDULED: dict[str, Keys] = {
     "hyperband": {"eta": 2.0, "grace": 0.02},
     "median": {"interval": 50, "grace": 0.5, "others": 12},
     "pbt": {"interval": 50, "quantile": 0.5, "resample": 0.9, "factors": [0.5]},
+    "pb2": {"interval": 50, "quantile": 0.5},
 }
 
 

@@ -11,6 +11,7 @@ SEARCHERS = {
 SCHEDULERS = {
     "halving": "slmx.search.halving:Halving",
     "pbt": "slmx.search.pbt:Pbt",
+    "pb2": "slmx.search.pb2:Pb2",
     "asha": "slmx.search.tune_schedulers:Asha",
     "hyperband": "slmx.search.tune_schedulers:HyperBand",
     "median": "slmx.search.tune_schedulers:Median",

@@ -334,7 +334,7 @@ WRONG: list[tuple[Keys, str]] = [
      "meta.scheduler_spec.grace: no rung is left: the last is at 0.25 of the training"),
     ({"scheduler_spec": {"name": "halving", "eta": 1}}, "meta.scheduler_spec.eta: must be > 1, not 1"),
     ({"scheduler_spec": {"name": "halvin"}},
-     'meta.scheduler_spec.name: unknown scheduler "halvin"; did you mean "halving"? known: halving, pbt, '
+     'meta.scheduler_spec.name: unknown scheduler "halvin"; did you mean "halving"? known: halving, pbt, pb2, '
      "asha, hyperband, median, or module:Class"),
 ]  # fmt: skip
 
