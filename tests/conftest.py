@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +17,33 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes begins first: begun last, it would keep one process busy while the others have nothing."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    grouped = [item for item in items if item.get_closest_marker("xdist_group")]
+    if getattr(config.option, "loadgroup", False) and any("@" not in item.nodeid for item in grouped):
+        raise pytest.UsageError("this pytest keeps xdist from running tests of a group in one process")
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Programs of searches are trained in this process, two by turns: for what does not depend on who trains them.
+
+    It takes a tenth of the time. Whole searches on Ray stand beside it in the same files, and end with the same bytes.
+    """
+    from slmx.search import experiment, on_tune  # what takes seconds to import
+    from tests.search.test_resume import Workers
+
+    @contextlib.contextmanager
+    def nowhere(*args: Any, **kwargs: Any) -> Iterator[Path]:
+        yield tmp_path_factory.mktemp("nowhere")
+
+    def run(search: Any, resources: Any, at_once: int, folder: Path, show: Callable[[], None]) -> bool:
+        assert Workers(search, at_once, random.Random(0)).run()
+        show()
+        search.stop()
+        return False
+
+    monkeypatch.setattr(experiment, "ray_for", nowhere)
+    monkeypatch.setattr(on_tune, "workers", lambda resources: 2)
+    monkeypatch.setattr(on_tune, "run", run)

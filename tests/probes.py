@@ -262,16 +262,16 @@ class Drift(Probe):
 
     def step(self, action: Any) -> Stepped:
         self.time += 1
-        push = np.array([2.0 * action - 1, 0.0]) if self.actions == "discrete" else np.ravel(action)
+        push = (2.0 * action - 1, 0.0) if self.actions == "discrete" else np.ravel(action).tolist()
         if self.actions == "multidiscrete":
-            push = push * [2.0, 1.0] - 1
-        moved = 0.9 * self.now + 0.2 * push + 0.2 * self.np_random.uniform(-1, 1, 2)
-        self.now = np.clip(moved, -1, 1).astype(np.float32)
-        reward = 1 - float(np.abs(self.now).sum())
+            push = (2.0 * push[0] - 1, push[1] - 1.0)
+        *wind, end, late = self.np_random.random(4).tolist()
+        moved = [0.9 * x + 0.2 * p + 0.4 * w - 0.2 for x, p, w in zip(self.now.tolist(), push, wind, strict=True)]
+        self.now = np.array([min(max(x, -1.0), 1.0) for x in moved], np.float32)
+        reward = 1 - sum(abs(x) for x in self.now.tolist())
         if self.poison is not None and self.time >= 20:
             reward = self.poison
-        ends, late = self.np_random.random(2) < (self.end, 0.4)
-        return self.seen(), reward, bool(ends and not late), bool(ends and late), {}
+        return self.seen(), reward, end < self.end and late >= 0.4, end < self.end and late < 0.4, {}
 
 
 class Catch(gymnasium.Env):

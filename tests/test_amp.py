@@ -39,7 +39,7 @@ class Products(TorchDispatchMode):
 def spec_of(way: str, amp: bool, kind: str = "discrete", **meta: Any) -> Spec:
     algorithm, memory, net, frames = members.WAYS[way]
     kwargs = {"actions": kind, "image": members.sees_images(way)}
-    env = {"name": "tests.probes:Drift", "max_frame": frames // 2, "kwargs": kwargs}
+    env = {"name": "tests.probes:Drift", "max_frame": frames // 4, "kwargs": kwargs}
     return spec(algorithm, memory, env, members.NET | net, members.BODIES, {"amp": amp, **meta})
 
 

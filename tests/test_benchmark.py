@@ -248,6 +248,7 @@ def test_an_environment_without_a_standard_has_returns_and_no_scores(tmp_path: P
     assert "no standard: tests.own:Corridor" in (ended.directory / "benchmark_graph.html").read_text()
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_search_and_its_best_on_other_seeds(tmp_path: Path) -> None:
     content = {"algorithm": {"PPO": {"specs.json": "found"}}, "env": {"discrete": "CartPole-v1"}, "search": True}
     ended = run(tmp_path, content)

@@ -45,7 +45,7 @@ def fill(ballast: Path) -> None:
             file.write(bytes(4096))
 
 
-@pytest.mark.parametrize("mode", ["train", "search"])
+@pytest.mark.parametrize("mode", ["train", pytest.param("search", marks=pytest.mark.slow)])
 def test_a_full_disk(mode: str, tmp_path: Path, disk: Path) -> None:
     ballast = disk / "ballast"
     with running(*arguments(tmp_path, disk, mode)) as command:

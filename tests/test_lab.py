@@ -409,8 +409,13 @@ def test_random_returns_repeat_the_shipped_numbers() -> None:
 
 
 def shipped() -> list[Any]:
-    """Every spec of every shipped file."""
-    return [pytest.param(spec, id=f"{file.stem}:{name}") for file in SPEC_FILES for name, spec in load(file).items()]
+    """Every spec of every shipped file; games of Atari, but for the first of a file, with the slow tests."""
+    found = []
+    for file in SPEC_FILES:
+        for place, (name, spec) in enumerate(load(file).items()):
+            marks = [pytest.mark.slow] if place and file.stem.endswith("_atari") else []
+            found.append(pytest.param(spec, id=f"{file.stem}:{name}", marks=marks))
+    return found
 
 
 @pytest.mark.parametrize("spec", shipped())

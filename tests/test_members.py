@@ -308,7 +308,7 @@ def test_a_session_alone_is_that_session_in_company(way: str, kind: str) -> None
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_session_alone_is_that_session_in_company_in_two_environments(way: str) -> None:
-    one = spec_of(way, kinds_of(way)[0], shorter=2)
+    one = spec_of(way, kinds_of(way)[0], shorter=4)
     rare = one.env[0].model_copy(update={"kwargs": one.env[0].kwargs | {"end": 0.02}})
     both = one.model_copy(update={"env": [one.env[0], rare]})
     together = run(sessions_of(both, range(4)))
@@ -342,7 +342,7 @@ def test_evaluations_change_nothing(way: str, kind: str) -> None:
     assert differences(one.of(0), other.of(0)) == ["evaluations"]
 
 
-@every_case
+@every_way
 def test_permuted_sessions_learn_the_same(way: str, kind: str) -> None:
     order = np.random.default_rng(0).permutation(M).tolist()
     permuted, together = run(sessions_of(spec_of(way, kind), order)), company(way, kind)
@@ -350,7 +350,7 @@ def test_permuted_sessions_learn_the_same(way: str, kind: str) -> None:
         assert not departures(way, permuted.of(place), together.of(index)), f"session {index}"
 
 
-@learning_cases
+@learning_ways
 def test_poisoned_sessions_fail_and_harm_nobody(way: str, kind: str) -> None:
     sick = {3: "nan", 11: "inf"}
     plain = sessions_of(spec_of(way, kind))

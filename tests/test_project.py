@@ -128,12 +128,20 @@ SHORTER = {
 }
 
 
+def is_long(command: str) -> bool:
+    """Whether a command takes minutes however short its trainings, for it starts many."""
+    return command.startswith(("bin/bench", "bin/lab run spec/benchmark.json", "bin/lab run   "))
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_the_commands_of_the_readme_run_one_after_another(tmp_path: Path) -> None:
+@pytest.mark.parametrize("those", ["short", pytest.param("long", marks=pytest.mark.slow)])
+def test_the_commands_of_the_readme_run_one_after_another(those: str, tmp_path: Path) -> None:
     for name in ("bin", "config", "spec"):
         (tmp_path / name).symlink_to(ROOT / name)
     for command in shown_commands():
+        if is_long(command) != (those == "long"):
+            continue
         more = next((text for start, text in SHORTER.items() if command.startswith(start)), "")
         if more is None:
             continue

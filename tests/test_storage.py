@@ -107,6 +107,7 @@ def test_it_is_copied_while_the_run_goes_on(uri: str, tmp_path: Path, monkeypatc
     assert len(set(sizes)) > 5 and sizes == sorted(sizes)
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_search_and_its_validation_are_at_the_uri(tmp_path: Path) -> None:
     uri = f"file://{tmp_path}/there"
     validate = {"top": 1, "sessions": 2}

@@ -136,7 +136,7 @@ def asked(directory: Path) -> list[tuple[int, Keys]]:
     return [(line["trial"], line["setting"]) for line in lines if line["event"] == "asked"]
 
 
-@pytest.mark.parametrize("searcher", ["random", "optuna"])
+@pytest.mark.parametrize("searcher", [pytest.param("random", marks=pytest.mark.slow), "optuna"])
 def test_killed_at_random_moments_it_leaves_the_same(searcher: str, tmp_path: Path, trained: list[int]) -> None:
     one = spec(searcher)
     expected, settings = whole(tmp_path / "whole", one), asked(tmp_path / "whole")
@@ -155,8 +155,14 @@ def test_killed_at_random_moments_it_leaves_the_same(searcher: str, tmp_path: Pa
         assert sorted(trained) == list(range(7)), "each setting is trained to its end exactly once"
 
 
-@pytest.mark.parametrize("searcher", ["random", "optuna"])
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("searcher", "workers"),
+    [
+        ("random", 3),
+        ("optuna", 2),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in (("random", 2), ("optuna", 3))),
+    ],
+)
 def test_a_search_repeats_whichever_worker_is_quicker(searcher: str, workers: int, tmp_path: Path) -> None:
     one = spec(searcher, max_trial=8)
     expected = whole(tmp_path / "0", one, 2, workers, 0)

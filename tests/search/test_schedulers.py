@@ -43,6 +43,7 @@ def test_a_halved_search_says_who_left_and_repeats(
         assert (again.directory / name).read_bytes() == next((tmp_path / "data").glob(f"*/{name}")).read_bytes()
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_searcher_that_learns_hears_of_settings_that_left(tmp_path: Path) -> None:
     meta = {"max_trial": 7, "max_member": 4, "scheduler_spec": HALVING, "log_frequency": 40}
     run = lab.search(spec_of(SPACE, meta=meta | {"search_spec": {"name": "optuna"}}), tmp_path, quiet=True, graphs=True)
@@ -54,6 +55,7 @@ def test_a_searcher_that_learns_hears_of_settings_that_left(tmp_path: Path) -> N
     assert (table.read_bytes(), (run.directory / "rungs.csv").read_bytes()) == before
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_schedule_of_a_population_s_best_is_validated_and_saved(tmp_path: Path) -> None:
     meta = {"max_trial": 4, "scheduler_spec": PBT, "log_frequency": 40, "validate": {"top": 5, "sessions": 2}}
     run = lab.search(spec_of(SPACE, meta=meta), tmp_path, quiet=True, graphs=False)

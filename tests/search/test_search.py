@@ -26,6 +26,9 @@ SPACE: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99], "agent.net": {"hid
 STEEP: Keys = AGENT | {"net": AGENT["net"] | {"optim_spec": {"name": "SGD", "lr": 0.01}}}
 
 
+pytestmark = pytest.mark.xdist_group("searches")  # one process makes what they share
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     """One Ray for all searches of this module."""
@@ -101,6 +104,7 @@ def test_analyze_makes_the_same_table_from_files_alone(whole: lab.SearchRun) -> 
     assert table.read_bytes() == before
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_same_seed_gives_the_same_experiment(whole: lab.SearchRun, tmp_path: Path) -> None:
     again = search(tmp_path)
     assert (again.directory / "experiment.csv").read_bytes() == (whole.directory / "experiment.csv").read_bytes()
@@ -131,6 +135,7 @@ def test_the_best_spec_can_be_trained_as_it_is(whole: lab.SearchRun, tmp_path: P
     assert not lab.train(spec, tmp_path, quiet=True, graphs=False).failed
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_setting_that_makes_nan_is_failed_and_never_best(tmp_path: Path) -> None:
     env = {"name": "Pendulum-v1", "max_frame": 400}
     space = {"agent.net.optim_spec.lr__grid_search": [1e30, 0.001]}
@@ -144,6 +149,7 @@ def test_a_setting_that_makes_nan_is_failed_and_never_best(tmp_path: Path) -> No
     assert failed["trial"] == 1 and "not a finite number" in failed["reason"] and failed["score"] is None
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_search_whose_trials_all_fail_ends_with_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +233,7 @@ def test_searchers_that_learn_search_too(searcher: str, tmp_path: Path) -> None:
     assert run.table["state"].tolist() == ["DONE"] * 5
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_several_objectives_leave_their_front(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     searcher = {"name": "optuna", "sampler": "nsga2", "population": 2, "objectives": [{"metric": "strength_corrected"}]}
     searcher["objectives"] += [{"metric": "stability_corrected", "mode": "min"}]

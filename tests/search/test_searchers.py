@@ -41,14 +41,16 @@ LEARNERS: dict[str, Keys] = {
 RANDOM = {"name": "random"}
 
 
-def fitted(names: dict[str, Keys]) -> list[Any]:
+def fitted(names: dict[str, Keys], *slow: str) -> list[Any]:
     """The learners as parameters; those whose library is not installed are passed over."""
     lacking = importlib.util.find_spec("hpbandster") is None
     skip = pytest.mark.skipif(lacking, reason="hpbandster is not installed")
-    return [pytest.param(name, marks=skip if name == "bohb" else ()) for name in names]
+    marks = {name: [pytest.mark.slow] * (name in slow) + [skip] * (name == "bohb") for name in names}
+    return [pytest.param(name, marks=marks[name]) for name in names]
 
 
 each_learner = pytest.mark.parametrize("learner", fitted(LEARNERS))
+each_quick_learner = pytest.mark.parametrize("learner", fitted(LEARNERS, "bohb"))
 
 RANGES = (
     Domain("gamma", "uniform", (0.0, 1.0), "gamma"), Domain("lr", "loguniform", (1e-4, 1.0), "lr"),
@@ -139,7 +141,7 @@ def test_a_searcher_leaves_the_random_numbers_of_others_alone() -> None:
     assert (np.random.random(), random.random()) == expected  # noqa: NPY002
 
 
-@each_learner
+@each_quick_learner
 def test_it_draws_better_settings_than_random_ones(learner: str) -> None:
     """The mean of the later half, over repeats; a Gaussian process first looks into every corner, so of its best."""
     total, repeats, of_a_run = (20, 2, max) if learner == "gp" else (64, 4, np.mean)
@@ -282,7 +284,7 @@ def test_cmaes_has_no_use_for_a_setting_that_it_did_not_draw() -> None:
 
 
 @pytest.mark.parametrize("bad", ["culled", "failed"])
-@each_learner
+@each_quick_learner
 def test_it_keeps_away_from_what_is_culled_and_from_what_fails(learner: str, bad: str) -> None:
     """Half of a range is culled, or fails; the spec's own setting lies in the other half."""
     total, repeats = (20, 1) if learner == "gp" else (48, 4)

@@ -255,6 +255,9 @@ def test_what_waits_for_others_is_not_shown_as_running(tmp_path: Path) -> None:
 # ---- on Ray ----
 
 
+pytestmark = pytest.mark.xdist_group("tune")  # one process starts a Ray
+
+
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     """One Ray for all searches of this module."""
@@ -275,7 +278,7 @@ def frames(found: lab.SearchRun) -> dict[int, int]:
 
 
 @pytest.mark.usefixtures("ray_here")
-@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("sign", [1, pytest.param(-1, marks=pytest.mark.slow)])
 def test_a_search_by_asha(sign: int, tmp_path: Path) -> None:
     kwargs = [{"worth": sign * x} for x in (3.0, 1.0, 4.0, 5.0)]
     meta = {"resources": {"cpu": os.cpu_count()}, "validate": {"top": 1, "sessions": 2}}  # one after the other

@@ -37,6 +37,9 @@ GAMMA: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99]}  # whose settings 
 TABLES = ("experiment.csv", "validation.csv", "validation_runs.csv", "validation/experiment.csv")
 
 
+pytestmark = pytest.mark.xdist_group("validations")  # one process makes what they share
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_ray() -> Iterator[None]:
     """One Ray for all searches of this module."""
@@ -149,6 +152,7 @@ def test_the_best_spec_is_the_best_by_test_score(whole: SearchRun, tmp_path: Pat
     assert not lab.train(check_one(whole.best), tmp_path, quiet=True, graphs=False).failed
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_same_seed_gives_the_same_validation(whole: SearchRun, tmp_path: Path) -> None:
     again = lab.search(spec_with(), tmp_path, quiet=True, graphs=False)
     for file in (*TABLES, "best_spec.json", f"validation/trial_{max(again.validation['trial'])}/session_1.csv"):
@@ -189,6 +193,7 @@ def test_a_validation_that_was_killed_goes_on(whole: SearchRun, tmp_path: Path) 
     assert lab.resume(killed, quiet=True) is None
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_no_validation_where_none_is_asked_for(tmp_path: Path) -> None:
     """Nor with `"validate": null`, in which the other tests of searches are."""
     run = lab.search(spec_of(GAMMA, meta={"validate": {"top": 0}, "max_trial": 1}), tmp_path, quiet=True, graphs=False)
@@ -196,6 +201,7 @@ def test_no_validation_where_none_is_asked_for(tmp_path: Path) -> None:
     assert not list(run.directory.glob("validation*"))
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_less_is_better_in_the_validation_too(tmp_path: Path) -> None:
     goal = {"metric": "return_ma", "mode": "min", "aggregate": "worst"}
     run = lab.search(spec_with(space=GAMMA, meta={"objective": goal}), tmp_path, quiet=True, graphs=False)
@@ -208,6 +214,7 @@ def test_less_is_better_in_the_validation_too(tmp_path: Path) -> None:
     assert run.best is not None and check_one(run.best).agent == winner.agent
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_seed_that_fails_makes_its_setting_worse(tmp_path: Path) -> None:
     """The second session's environments give no reward that is a number, whatever the setting."""
     sick = Session(fresh(spec_with()), 0, 1).seeds("env", 0).generate_state(1) >> 1
@@ -231,6 +238,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: Keys) -> tuple[i
     return code, next(data.iterdir())
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_the_terminal_says_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +255,7 @@ def test_the_terminal_says_what_was_found(
     assert f"slmx run {directory}/best_spec.json train" in out and f"slmx enjoy {directory}/trial_{first}" in out
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_where_nothing_was_found_the_validation_is_skipped_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,7 +270,7 @@ def test_where_nothing_was_found_the_validation_is_skipped_and_says_so(
 def test_ctrl_c_in_a_validation_keeps_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "long.json"
     meta = {"log_frequency": 256, "max_session": 1, "max_trial": 1, "validate": {"sessions": 100}}
-    file.write_text(json.dumps({"long": raw_of(GAMMA, {"max_frame": 20_000}, meta)}))
+    file.write_text(json.dumps({"long": raw_of(GAMMA, {"max_frame": 8000}, meta)}))
     running = subprocess.Popen(
         [sys.executable, "-m", "slmx", "run", file, "search", "--data", tmp_path / "data", "--no-graphs"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
