@@ -29,7 +29,10 @@ def one_ray() -> Iterator[None]:
 
 
 def test_a_halved_search_says_who_left_and_repeats(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     raw = raw_of(SPACE, meta={"max_trial": 8, "max_member": 6, "scheduler_spec": HALVING, "log_frequency": 40})
     (tmp_path / "spec.json").write_text(json.dumps({"tiny": raw}))
@@ -38,6 +41,7 @@ def test_a_halved_search_says_who_left_and_repeats(
     culled = (table["state"] == "CULLED").sum()
     assert 0 < culled < 8 and set(table["state"]) == {"CULLED", "DONE"} and table["state"][0] == "DONE"
     assert f"{9 - culled} of 9 trials done, 0 running, {culled} culled" in capsys.readouterr().out
+    request.getfixturevalue("without_ray")
     again = lab.search(spec_of(SPACE, meta=raw["meta"]), tmp_path / "again", quiet=True, graphs=False)
     for name in ("experiment.csv", "rungs.csv"):
         assert (again.directory / name).read_bytes() == next((tmp_path / "data").glob(f"*/{name}")).read_bytes()

@@ -227,6 +227,7 @@ def test_a_worker_that_dies_fails_its_trials(tmp_path: Path) -> None:
     assert {state["reason"] for state in states} == {"its worker died; is there enough memory?"}
 
 
+@pytest.mark.usefixtures("without_ray")
 @pytest.mark.parametrize("searcher", ["optuna", "hyperopt"])
 def test_searchers_that_learn_search_too(searcher: str, tmp_path: Path) -> None:
     run = search(tmp_path, meta={"search_spec": {"name": searcher, "startup": 1}, "max_trial": 4, "max_member": 4})

@@ -172,6 +172,7 @@ def test_analyze_makes_it_again_from_files_alone(
     assert "test score" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_validation_that_was_killed_goes_on(whole: SearchRun, tmp_path: Path) -> None:
     """All that is missing, and no more, is made again: first of one program, then of the whole validation."""
     expected = {path: path.read_bytes() for path in whole.directory.rglob("*.csv") if path.name != "speed.csv"}
