@@ -144,14 +144,14 @@ def _cases() -> Iterator[tuple[str, str]]:
             yield way, kind
 
 
-def each(cases: Iterable[tuple[str, str]], *, every_kind: bool = True) -> pytest.MarkDecorator:
-    """A test of each case; or by default of one kind of actions of each way, of one after the other, the rest slow.
+def each(cases: Iterable[tuple[str, str]]) -> pytest.MarkDecorator:
+    """A test of each case: by default of one kind of actions of each way, of one after the other, the rest slow.
 
     Tests of a case are run by the same process, which trains its sessions 0 to 15 but once.
     """
     shown = {way: kinds_of(way)[i % len(kinds_of(way))] for i, way in enumerate(WAYS)}
     group = lambda way, kind: pytest.mark.xdist_group(f"{way}-{kind}")
-    slow = lambda way, kind: [] if every_kind or kind == shown[way] else [pytest.mark.slow]
+    slow = lambda way, kind: [] if kind == shown[way] else [pytest.mark.slow]
     return pytest.mark.parametrize(
         ("way", "kind"), [pytest.param(*case, marks=[group(*case), *slow(*case)]) for case in cases]
     )
@@ -159,8 +159,7 @@ def each(cases: Iterable[tuple[str, str]], *, every_kind: bool = True) -> pytest
 
 CASES = list(_cases())
 LEARNING = [case for case in CASES if case[0] != "Random"]
-every_case, learning_cases = each(CASES), each(LEARNING)
-every_way, learning_ways = each(CASES, every_kind=False), each(LEARNING, every_kind=False)
+every_way, learning_ways = each(CASES), each(LEARNING)
 
 
 @dataclass
@@ -290,7 +289,7 @@ def test_every_algorithm_and_memory_has_a_way() -> None:
         assert {memory for algorithm, memory in known if algorithm == name} == set(memories or [None])
 
 
-@learning_cases
+@learning_ways
 def test_each_session_is_updated_often_enough_to_tell(way: str, kind: str) -> None:
     agent = company(way, kind).agent
     assert agent.optimizers[0].steps.min() >= 50
@@ -298,7 +297,7 @@ def test_each_session_is_updated_often_enough_to_tell(way: str, kind: str) -> No
     assert learned.isfinite().all() and len(learned.unique(dim=0)) == M
 
 
-@every_case
+@every_way
 def test_a_session_alone_is_that_session_in_company(way: str, kind: str) -> None:
     together = company(way, kind)
     for index in (0, 11):

@@ -75,6 +75,11 @@ WAYS: dict[str, tuple[Keys, Keys, int]] = {
 CONTINUOUS = (
     "REINFORCE", "A2C", "A2C-episodes", "A2C-imitating", "PPO", "PPO-imitating", "DDPG", "TD3", "SAC", "CrossQ",
 )  # fmt: skip
+# one way of each algorithm; its others are beside it, where a probe does not tell more of them, with the slow tests
+FIRST = list({keys["name"]: way for way, (keys, _, _) in reversed(WAYS.items())}.values())
+each_first_way = pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=[] if way in FIRST else [pytest.mark.slow]) for way in WAYS]
+)
 OFF_POLICY_WAYS = [way for way, (_, memory, _) in WAYS.items() if "Replay" in memory["name"]]
 
 
@@ -102,12 +107,12 @@ def test_every_algorithm_has_a_way() -> None:
     assert {keys["name"] for keys, _, _ in WAYS.values()} == set(ALGORITHMS) - {"Random"}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_first_way
 def test_constant_reward(way: str) -> None:
     near(values(learn(way, "Constant"), [1.0]), [1])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_first_way
 def test_reward_that_is_observed(way: str) -> None:
     near(values(learn(way, "Echo"), [-1.0], [1.0]), [-1, 1])
 
@@ -117,7 +122,7 @@ def test_delayed_reward(way: str) -> None:
     near(values(learn(way, "Delayed"), [0.0], [1.0]), [GAMMA, 1])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_first_way
 def test_reward_for_the_action(way: str) -> None:
     agent = learn(way, "Choice")
     assert (greedy(agent, [1.0]) == 1).sum() >= M - 1
@@ -150,7 +155,7 @@ def test_reward_for_several_choices_at_once_that_fit_the_observation(way: str, b
     assert (shares > 0.95).sum() >= M - 1, shares
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_first_way
 def test_values_end_at_termination(way: str) -> None:
     near(values(learn(way, "Ending", how="terminated"), [1.0, 0.0], [0.0, 1.0]), [0, 1])
 

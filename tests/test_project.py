@@ -115,12 +115,17 @@ def parse_bench(arguments: list[str]) -> None:
 
 
 # What makes README's longer commands short. The checks themselves are what runs this file.
+SHORT = (
+    "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2 "
+    "--set meta.validate.top=1 --set meta.validate.sessions=2"
+)
 SHORTER = {
     "bin/test": None,
     "slmx run spec/demo.json search --address": None,  # it needs a cluster: tests/search/test_cluster.py
     "bin/lab run spec/benchmark.json": "--set env.0.max_frame=2000 --set meta.max_session=2 --no-graphs",
-    "bin/lab run": "--set env.0.max_frame=2000 --set meta.eval_episode=2 --set meta.max_trial=2 "
-    "--set meta.validate.top=1 --set meta.validate.sessions=2",
+    "bin/lab run spec/ppo.json": f"{SHORT} --no-graphs",
+    "bin/lab run spec/demo.json train --set": f"{SHORT} --no-graphs",
+    "bin/lab run": SHORT,
     "bin/bench scores": "--only random_cartpole --sessions 2 --data scores",
     "bin/bench searchers": "--quick --settings 8",
     "bin/bench speed": "--quick --only DQN/CartPole-v1/1",

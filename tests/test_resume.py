@@ -140,7 +140,7 @@ def test_killed_by_the_system(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     raw = {
         "agent": {"name": "a2c", "algorithm": A2C, "memory": {"name": "Rollout"}, "net": members.NET},
-        "env": {"name": "CartPole-v1", "max_frame": 20_000}, "body": {"num": 2},
+        "env": {"name": "CartPole-v1", "max_frame": 8000}, "body": {"num": 2},
         "meta": {"max_session": 2, "log_frequency": 100, "checkpoint_frequency": 1000, "eval_episode": 1},
     }  # fmt: skip
     path.write_text(json.dumps({"killed": raw}))

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slmx.analysis.files import read_table
-from slmx.analysis.objective import cell
 from slmx.record import LINEAGE
 from slmx.search.base import Setting
 from slmx.search.population import Population, Round
@@ -64,6 +62,8 @@ class Pb2(Population):
 
     def _past(self, now: Round) -> tuple[list[Tried], list[float]]:
         """With what trials went on at each round, and by how much they were better at the next."""
+        from slmx.analysis.files import read_table
+
         tables: dict[int, list[Any]] = {
             trial: read_table(directory / LINEAGE).to_dict("records")
             for trial, directory in now.directories.items()
@@ -128,6 +128,8 @@ def _coordinate(domain: Domain, value: Any) -> float | None:
 
 def _is_told(value: Any, told: Any) -> bool:
     """Whether what a table tells is a value: it has ten digits of a number, and nothing for null."""
+    from slmx.analysis.objective import cell
+
     if isinstance(value, int | float) and isinstance(told, int | float):
         return math.isclose(value, told)
     return (value is None and told != told) or str(written(cell(value))) == str(cell(told))

@@ -142,6 +142,7 @@ def test_a_table_that_is_cut_back_gets_a_column_or_half_a_line(tmp_path: Path) -
         assert curves(home)["return"][50] == 25 and curves(home)["loss"] == {40: 7, 50: 8}
 
 
+@pytest.mark.usefixtures("without_ray")
 def test_a_search_tells_its_settings(tmp_path: Path) -> None:
     search = {"agent.0.algorithm.gamma__uniform": [0.9, 0.99], "agent.0.algorithm.training_epoch__choice": [1, 2]}
     run = lab.search(spec_of(search), tmp_path, quiet=True, graphs=False, tensorboard=True)
