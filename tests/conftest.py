@@ -26,12 +26,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Programs of searches are trained in this process, two by turns: for what does not depend on who trains them.
 
     It takes a tenth of the time. Whole searches on Ray stand beside it in the same files, and end with the same bytes.
     """
-    from slmx.search import experiment, on_tune  # what takes seconds to import
+    import ray  # which takes seconds, as do its users
+
+    from slmx.search import cluster, experiment, on_tune
     from tests.search.test_resume import Workers
 
     @contextlib.contextmanager
@@ -47,3 +49,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
     monkeypatch.setattr(experiment, "ray_for", nowhere)
     monkeypatch.setattr(on_tune, "workers", lambda resources: 2)
     monkeypatch.setattr(on_tune, "run", run)
+    monkeypatch.setattr(cluster, "inspect", lambda *_: None)
+    before = ray.is_initialized()
+    yield
+    assert ray.is_initialized() == before, "what asks Ray anything starts one where there is none"
