@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def without_ray(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Programs of searches are trained in this process, two by turns: for what does not depend on who trains them.
 
-    It takes a tenth of the time. Whole searches on Ray stand beside it in the same files, and end with the same bytes.
+    It takes a tenth of the time. Searches on Ray, with which they are compared to the byte, are in tests/search.
     """
     import ray  # which takes seconds, as do its users
 

@@ -824,7 +824,7 @@ def scheduled(**keys: Any) -> str:
     if isinstance(scheduler, Population):
         sources = scheduler.sources(scores, 0)
         settings: dict[int, Keys] = {trial: {"agent.0.algorithm.gamma": 0.95} for trial in scores}
-        found.append(scheduler.values(Round(0, 40, scores, sources, settings, {})))
+        found.append(scheduler.values(Round(0, scores, sources, settings, {})))
     if isinstance(scheduler, Asha | Median):
         court = Court(keys, len(scores))
         found += [court.tell(trial, 1, score) for trial, score in scores.items()]

@@ -37,7 +37,8 @@ class Pb2(Population):
 
         from slmx.search.bandit import Bandit  # brings scikit-learn, which takes a while
 
-        points, (tried, changes) = Points(self.domains), self._past(now)
+        points = Points(self.domains)
+        tried, changes = self._past(now, points)
         scores = [one[1] for one in tried] + [score for score in now.scores.values() if math.isfinite(score)]
         low, span = min(scores), (max(scores) - min(scores)) or 1.0
 
@@ -60,7 +61,7 @@ class Pb2(Population):
                 pending.append((now.number, now.scores[source], points.encoded(point[:, None])[0]))
         return found
 
-    def _past(self, now: Round) -> tuple[list[Tried], list[float]]:
+    def _past(self, now: Round, points: Points) -> tuple[list[Tried], list[float]]:
         """With what trials went on at each round, and by how much they were better at the next."""
         from slmx.analysis.files import read_table
 
@@ -69,7 +70,7 @@ class Pb2(Population):
             for trial, directory in now.directories.items()
             if now.number
         }
-        points, tried, changes = Points(self.domains), [], []
+        tried, changes = [], []
         for number in range(now.number):
             for trial, rows in tables.items():
                 row, source = rows[number], rows[number]["source"]

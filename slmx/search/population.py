@@ -36,7 +36,6 @@ class Round:
     """What is known when copies are about to go on: all by trial, settings as they stand before anybody copies."""
 
     number: int
-    frame: int
     scores: Scores
     sources: Mapping[int, int]
     settings: Mapping[int, Setting]
@@ -109,7 +108,7 @@ class Population(Scheduler):
         sources = self.sources(reached, program.pause)
         settings = {trial: self._setting(spec, frame) for trial, spec in before.items()}
         directories = {recorder.trial: recorder.directory for recorder in records.recorders}
-        now = Round(program.pause, frame, reached, sources, settings, directories)
+        now = Round(program.pause, reached, sources, settings, directories)
         new = self.values(now) if sources else {}
         after = before | {trial: self._child(before[sources[trial]], frame, values) for trial, values in new.items()}
         self._copy(program, records, sources, after)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from pathlib import Path
@@ -21,17 +20,16 @@ from slmx.search.population import Population, Round
 from slmx.spec.model import Spec
 from slmx.spec.search_space import Domain, search_space
 from slmx.table import Table
-from tests.search.specs import Keys, spec_of
+from tests.search.specs import Keys
+from tests.search.test_pbt import GAMMA, LR, SPACE
+from tests.search.test_pbt import spec as spec_of_pbt
 from tests.search.test_resume import Workers, begin, left, whole
 
-GAMMA, LR = "agent.0.algorithm.gamma", "agent.0.net.optim_spec.lr"
-SPACE: Keys = {"agent.algorithm.gamma__uniform": [0.9, 0.99], "agent.net.optim_spec.lr__loguniform": [1e-4, 1e-1]}
 RNG = np.random.default_rng
 
 
-def spec(name: str = "pb2", space: Keys | None = None, **meta: Any) -> Spec:
-    scheduler = {"name": name, "interval": 80, "quantile": 0.4}
-    return spec_of(space or SPACE, meta={"max_trial": 4, "scheduler_spec": scheduler, "log_frequency": 40, **meta})
+def spec(name: str = "pb2", **groups: Any) -> Spec:
+    return spec_of_pbt(scheduler={"name": name}, **groups)
 
 
 def population(one: Spec) -> Any:
@@ -65,9 +63,9 @@ def test_the_kernel_s_gradient_is_that_of_its_values() -> None:
     alike, gradient = kernel(x, eval_gradient=True)
     assert alike == pytest.approx(kernel(x)) and alike.diagonal() == pytest.approx(kernel.diag(x))
     assert alike[0, 5] == pytest.approx(math.exp(-((x[0, 1:] - x[5, 1:]) ** 2).sum() / 0.32) * 0.8**2.5)
-    for i, step in itertools.product(range(2), [1e-6]):
-        up, down = (kernel.clone_with_theta(kernel.theta + sign * step * np.eye(2)[i])(x) for sign in (1, -1))
-        assert gradient[..., i] == pytest.approx((up - down) / (2 * step), abs=1e-6)
+    for i, step in enumerate(1e-6 * np.eye(2)):
+        up, down = (kernel.clone_with_theta(kernel.theta + sign * step)(x) for sign in (1, -1))
+        assert gradient[..., i] == pytest.approx((up - down) / 2e-6, abs=1e-6)
 
 
 def test_it_goes_where_rewards_were_high_and_follows_them() -> None:
@@ -165,9 +163,10 @@ def test_a_change_is_told_from_where_a_trial_began_its_round(tmp_path: Path) -> 
             table.add([number, 80 * (number + 1), score, source, gamma, 1e-3])
         table.flush()
     scores = {0: 6.5, 1: 10.0, 2: 13.0, 3: 12.5, 4: 1.0}
-    now = Round(2, 240, scores, {4: 2}, {}, {trial: tmp_path / str(trial) for trial in lineages})
+    now = Round(2, scores, {4: 2}, {}, {trial: tmp_path / str(trial) for trial in lineages})
     for mode, sign in (("max", 1), ("min", -1)):
-        found, changes = population(spec(objective={"mode": mode}))._past(now)
+        scheduler = population(spec(objective={"mode": mode}))
+        found, changes = scheduler._past(now, Points(scheduler.domains))
         known = [(number, before, round(place[0] * 0.09 + 0.9, 4)) for number, before, place in found]
         # trial 3 was no number at its first round, and what the space does not hold (trial 4) teaches nothing
         assert known == [
@@ -223,7 +222,7 @@ def grown(one: Spec, directory: Path) -> float:
         scores = {trial: value + 0.05 * rng.standard_normal() for trial, value in skill.items()}
         sources = scheduler.sources(scores, number)
         directories = {trial: directory / str(trial) for trial in settings}
-        now = Round(number, 80 * (number + 1), scores, sources, settings, directories)
+        now = Round(number, scores, sources, settings, directories)
         settings = settings | scheduler.values(now)
         skill |= {trial: skill[source] for trial, source in sources.items()}
         for trial, setting in settings.items():
