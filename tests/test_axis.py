@@ -278,9 +278,9 @@ class Odd(Membered):
 
 
 OWN: tuple[Keys, Keys, Keys] = (
-    {"name": "tests.own:Cautious", "baseline": True},
-    {"name": "tests.own:Recent", "episodes": 2},
-    {"type": "tests.own:Affine", "scale": 0.5, "optim_spec": {"name": "Adam", "lr": 0.1}},
+    {"name": "tests.own_learning:Cautious", "baseline": True},
+    {"name": "tests.own_learning:Recent", "episodes": 2},
+    {"type": "tests.own_learning:Affine", "scale": 0.5, "optim_spec": {"name": "Adam", "lr": 0.1}},
 )
 
 

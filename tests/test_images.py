@@ -31,7 +31,7 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int, int]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["DQN", pytest.param("PPO", marks=pytest.mark.slow)])
 def test_catch_is_learned_from_images(way: str) -> None:
     """Random play comes to -0.6, the best to 1."""
     algorithm, memory, changes, bodies, frames = WAYS[way]

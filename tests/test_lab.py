@@ -33,7 +33,7 @@ from slmx.spec.build import build
 from slmx.spec.dump import with_settings
 from slmx.spec.load import find, load, read
 from slmx.spec.model import Spec
-from tests import own
+from tests import own_learning
 from tests.command import call
 
 ROOT = Path(__file__).parents[1]
@@ -367,14 +367,14 @@ def test_dev_looks_briefly_and_closely(
 
 def test_components_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    monkeypatch.setattr(own.Recent, "take", lambda self, m: taken.append(m) or Episodes.take(self, m))
+    monkeypatch.setattr(own_learning.Recent, "take", lambda self, m: taken.append(m) or Episodes.take(self, m))
     file = tmp_path / "own.json"
     file.write_text(json.dumps({"own": {
         "agent": {
             "name": "cautious",
-            "algorithm": {"name": "tests.own:Cautious", "caution": 2.0},
-            "memory": {"name": "tests.own:Recent"},
-            "net": {"type": "tests.own:Affine", "optim_spec": {"name": "Adam", "lr": 0.05}},
+            "algorithm": {"name": "tests.own_learning:Cautious", "caution": 2.0},
+            "memory": {"name": "tests.own_learning:Recent"},
+            "net": {"type": "tests.own_learning:Affine", "optim_spec": {"name": "Adam", "lr": 0.05}},
         },
         "env": {"name": "tests.own:Corridor", "max_frame": 6000, "kwargs": {"length": 6}},
         "body": {"num": 2},

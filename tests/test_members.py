@@ -50,11 +50,11 @@ SEQUENCES: Keys = {"name": "SequenceReplay", "max_size": 12, "batch_size": 4, "s
 # how each algorithm is run: algorithm, memory, changes to the network, frames of a member for at least 50 updates
 WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
     "Random": ({"name": "Random"}, {}, {}, 200),
-    "REINFORCE": ({"name": "REINFORCE", "baseline": True}, EPISODES, {}, 800),
+    "REINFORCE": ({"name": "REINFORCE", "baseline": True}, EPISODES, {}, 560),
     "A2C": (
         {"name": "A2C", "time_horizon": 4, "normalize_advantage": True}, {"name": "Rollout"}, {"shared": True}, 416,
     ),
-    "A2C-episodes": ({"name": "A2C", "normalize_advantage": True}, EPISODES, DECAYING, 800),
+    "A2C-episodes": ({"name": "A2C", "normalize_advantage": True}, EPISODES, DECAYING, 560),
     "A2C-imitating": (
         {"name": "A2C", "time_horizon": 4, "sil_iter": 2, "sil_max_size": 40, "sil_batch_size": 8},
         {"name": "Rollout"}, {"layer_norm": True}, 416,
@@ -107,7 +107,7 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
         {"name": "DQN", "training_start_step": 16, "training_frequency": 4, "update_frequency": 20},
         {"name": "PrioritizedFrameReplay", "max_size": 60, "batch_size": 8}, IMAGES, 220,
     ),
-    "REINFORCE-recurrent": ({"name": "REINFORCE"}, EPISODES, GRU, 800),
+    "REINFORCE-recurrent": ({"name": "REINFORCE"}, EPISODES, GRU, 560),
     "A2C-recurrent": ({"name": "A2C", "time_horizon": 4}, {"name": "Rollout"}, LSTM, 416),
     "PPO-recurrent": (
         {"name": "PPO", "time_horizon": 8, "minibatch_size": 16, "training_epoch": 4, "clip_vloss": True},

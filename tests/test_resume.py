@@ -82,10 +82,10 @@ def test_every_algorithm_goes_on_where_it_was_left(way: str, tmp_path: Path) -> 
     algorithm, memory, net, _ = members.WAYS[way]
     meta: Keys = {"max_session": 2, "log_frequency": 50, "checkpoint_frequency": 150}
     plain = ENV if "discrete" in members.kinds_of(way) else ENV | {"name": "Pendulum-v1"}
-    env = SEEN if members.sees_images(way) else plain
+    env = (SEEN if members.sees_images(way) else plain) | {"max_frame": 300}
     one = spec(algorithm, memory, env, members.NET | net if algorithm["name"] != "Random" else {}, 2, meta)
     expected = whole(one, tmp_path)
-    directory = interrupted(one, tmp_path, 500)
+    directory = interrupted(one, tmp_path, 250)
     assert (directory / "checkpoint").is_dir()
     assert resumed(directory) == expected
     assert not (directory / "checkpoint").exists(), "what is finished needs no checkpoint"

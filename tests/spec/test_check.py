@@ -76,7 +76,7 @@ def test_everything_is_told_at_once(write: Write, ppo: dict[str, Any], dqn: dict
             "A2C and PPO do without",
         ),
         (
-            {"name": "CrossQ"}, "Pendulum-v1", {"type": "tests.own:Affine"},
+            {"name": "CrossQ"}, "Pendulum-v1", {"type": "tests.own_learning:Affine"},
             "agent.0.net.type: CrossQ needs a network that normalises batches inside; those that can: MLP",
         ),
     ],
