@@ -67,8 +67,11 @@ class ReplayActor(ReplayAlgorithm):
         return self.ports[port].as_vector(action, self.setting.dtype)
 
     def critic_loss(self, port: int, batch: Transitions, q: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The loss `[M]` of estimates `[E, M, N]` that are to come to targets `[M, N]`; the memory hears the errors."""
-        self.memory[port].learned(batch.index, (q.detach() - target).mean(0))
+        """The loss `[M]` of estimates `[E, M, N]` that are to come to targets `[M, N]`; the memory hears the errors.
+
+        Their sizes are averaged: where critics err to both sides of a target there is most to learn.
+        """
+        self.memory[port].learned(batch.index, (q.detach() - target).abs().mean(0))
         return ops.weighted_mean(ops.squared_error(q, target).sum(0), batch.weight)
 
     def step_critics(self, losses: list[torch.Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from slmx.algorithm.replay_actor import ReplayActor
 from slmx.member.hyper import Stacked
 from slmx.member.schedule import Schedule
 from slmx.member.streams import Streams, seed_sequence
@@ -123,3 +125,11 @@ def test_beta_follows_its_schedule() -> None:
         both = next(batch for batch in batches if set(batch.index[0].tolist()) == {0, 1})
         assert both.weight is not None
         assert both.weight[0].min().item() == pytest.approx(weight, rel=1e-3)
+
+
+def test_critics_that_err_to_both_sides_have_much_to_learn() -> None:
+    heard: list[Tensor] = []
+    agent = SimpleNamespace(memory=[SimpleNamespace(learned=lambda index, error: heard.append(error))])
+    batch, target = SimpleNamespace(index=None, weight=None), torch.zeros(1, 2)
+    ReplayActor.critic_loss(agent, 0, batch, torch.tensor([[[5.0, 1.0]], [[-5.0, 1.0]]]), target)  # type: ignore[arg-type]
+    assert heard[0].tolist() == [[5.0, 1.0]]
