@@ -88,13 +88,15 @@ def n_step_transition(
 def standardize(x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
     """Each member's numbers `[M, N]` to mean 0 and standard deviation 1, over the samples of `mask` `[M, N]`.
 
-    The standard deviation is that of the samples themselves (divided by N), so a single sample becomes 0.
+    The standard deviation is that of the samples themselves (divided by N). A single sample, of which nothing would be
+    left to learn from, stays as it is.
     """
     if mask is None:
-        return (x - x.mean(1, keepdim=True)) / (x.std(1, correction=0, keepdim=True) + 1e-8)
+        return x if x.shape[1] == 1 else (x - x.mean(1, keepdim=True)) / (x.std(1, correction=0, keepdim=True) + 1e-8)
     mean = masked_mean(x, mask)[:, None]
     variance = masked_mean((x - mean).square(), mask)[:, None]
-    return (x - mean) / (variance.sqrt() + 1e-8) * mask
+    single = mask.sum(1, keepdim=True) == 1
+    return torch.where(single, x, (x - mean) / (variance.sqrt() + 1e-8)) * mask
 
 
 def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -162,9 +162,13 @@ def test_standardize() -> None:
 
 
 def test_standardize_is_zero_where_nothing_differs() -> None:
-    close(ops.standardize(row(7)), 0)
     close(ops.standardize(row(7, 7)), 0, 0)
-    close(ops.standardize(row(7, 8), row(1, 0)), 0, 0)
+    close(ops.standardize(row(7, 7, 8), row(1, 1, 0)), 0, 0, 0)
+
+
+def test_standardize_leaves_a_single_sample() -> None:
+    close(ops.standardize(row(7)), 7)
+    close(ops.standardize(row(7, 8), row(1, 0)), 7, 0)
 
 
 def test_means() -> None:
