@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from slmx.member.streams import Streams
+from slmx.net.renorm import BatchRenorm
 
 # A BLAS wants many columns: maps to fewer outputs than this are worked out transposed, up to seven times as fast, where
 # each member has so many samples that it pays. That does not depend on a member's company, nor does its rounding.
@@ -257,6 +258,7 @@ class Network(nn.Module):
         self.heads = nn.ModuleList(nn.ModuleDict(dict(h)) for h in heads)
         self._ways = [(encoder, trunk, dict(own)) for encoder, own in zip(encoders, heads, strict=True)]
         self._noisy = [module for module in self.modules() if isinstance(module, NoisyLinear)]
+        self._by_port = [module for module in trunk.modules() if isinstance(module, BatchRenorm)]
 
     @contextlib.contextmanager
     def noise(self, streams: Streams) -> Iterator[None]:
@@ -272,6 +274,8 @@ class Network(nn.Module):
     def features(self, port: int, obs: Tensor, rows: Tensor | None = None) -> Tensor:
         """What all heads of a port see, `[M, N, F]`."""
         encoder, trunk, _ = self._ways[port]
+        for norm in self._by_port:
+            norm.port = port
         return trunk.forward(encoder.forward(obs, rows), rows)
 
     def head(self, port: int, name: str, features: Tensor, rows: Tensor | None = None) -> Tensor:

@@ -77,7 +77,7 @@ class MLP:
         after_encoder = NoisyLinear if hp.noisy and any("q" in port for port in heads) else Linear
         encoders = [cls.encoder(hp, streams, shape, renormed) for shape in inputs]
         layers = layers_of(hp, streams, hp.hid_layers, after_encoder)
-        norms = norms_of(streams, hp.hid_layers, renormed)
+        norms = norms_of(streams, hp.hid_layers, renormed, len(inputs))
         trunk = Stack(layers, activation_of(hp.hid_layers_activation), norms=norms)
         made = heads_of(hp, streams, hp.hid_layers[-1], heads, after_encoder, renormed)
         return Network(encoders, trunk, made)
@@ -146,11 +146,12 @@ def layers_of(
     return made
 
 
-def norms_of(streams: Streams, sizes: Sequence[int], renormed: bool) -> list[torch.nn.Module]:
-    """What comes before each of such layers, if they are to be normalised over the batch."""
+def norms_of(streams: Streams, sizes: Sequence[int], renormed: bool, ports: int = 1) -> list[torch.nn.Module]:
+    """What comes before each of such layers, which so many ports share, if they are normalised over the batch."""
     from slmx.net.renorm import BatchRenorm
 
-    return [BatchRenorm(streams.members, n, streams.dtype, streams.device) for n in sizes[:-1]] if renormed else []
+    like = streams.dtype, streams.device, ports
+    return [BatchRenorm(streams.members, n, *like) for n in sizes[:-1]] if renormed else []
 
 
 def activation_of(name: str) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -14,34 +14,39 @@ EPSILON = 1e-3
 class BatchRenorm(nn.Module):
     """Features `[M, N, F]` to mean 0 and variance 1 (Ioffe, 2017, arXiv:1702.03275), each member by its own batch.
 
-    In training by the statistics of the batch, corrected towards the running ones; else by the running ones alone.
+    In training by the statistics of the batch, corrected towards the running ones; else by the running ones alone. Of a
+    layer that several ports share each has its own: `port` says whose features come next.
     """
 
     mean: Tensor
     variance: Tensor
     batches: Tensor
 
-    def __init__(self, members: int, features: int, dtype: torch.dtype, device: str):
+    def __init__(self, members: int, features: int, dtype: torch.dtype, device: str, ports: int = 1):
         super().__init__()
+        self.port = 0
         like = {"dtype": dtype, "device": device}
         self.weight = nn.Parameter(torch.ones(members, 1, features, **like))
         self.bias = nn.Parameter(torch.zeros(members, 1, features, **like))
-        self.register_buffer("mean", torch.zeros(members, 1, features, **like))
-        self.register_buffer("variance", torch.ones(members, 1, features, **like))
-        self.register_buffer("batches", torch.zeros(members, 1, 1, **like))
+        self.register_buffer("mean", torch.zeros(members, ports, features, **like))
+        self.register_buffer("variance", torch.ones(members, ports, features, **like))
+        self.register_buffer("batches", torch.zeros(members, ports, 1, **like))
 
     def forward(self, x: Tensor) -> Tensor:
+        own = (self.mean, self.variance, self.batches)
+        known_mean, known_variance, batches = (known[:, self.port : self.port + 1] for known in own)
         if not self.training:
-            return (x - self.mean) * (self.variance + EPSILON).rsqrt() * self.weight + self.bias
+            return (x - known_mean) * (known_variance + EPSILON).rsqrt() * self.weight + self.bias
         mean, variance = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
         with torch.no_grad():
-            deviation, running = (variance + EPSILON).sqrt(), (self.variance + EPSILON).sqrt()
-            warm = self.batches >= WARM_UP
+            deviation, running = (variance + EPSILON).sqrt(), (known_variance + EPSILON).sqrt()
+            warm = batches >= WARM_UP
             scale = (deviation / running).clamp(1 / MOST_SCALE, MOST_SCALE).where(warm, torch.ones_like(running))
-            shift = ((mean - self.mean) / running).clamp(-MOST_SHIFT, MOST_SHIFT).where(warm, torch.zeros_like(running))
+            shift = ((mean - known_mean) / running).clamp(-MOST_SHIFT, MOST_SHIFT)
+            shift = shift.where(warm, torch.zeros_like(running))
             sound = (mean + variance).isfinite()  # of a member that fails the statistics stay as they were
-            self.mean.lerp_(mean.where(sound, self.mean), MOMENTUM)
-            self.variance.lerp_(variance.where(sound, self.variance), MOMENTUM)
-            self.batches += 1
+            known_mean.lerp_(mean.where(sound, known_mean), MOMENTUM)
+            known_variance.lerp_(variance.where(sound, known_variance), MOMENTUM)
+            batches += 1
         normal = (x - mean) * (variance + EPSILON).rsqrt()
         return (normal * scale + shift) * self.weight + self.bias

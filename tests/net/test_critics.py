@@ -85,3 +85,17 @@ def test_members_are_normalised_by_their_own_batches_and_one_that_fails_keeps_it
     sick[1, 3, 0] = torch.nan
     assert torch.equal(together(sick)[2], alone(x[2:])[0])
     assert together.mean[1].isfinite().all() and torch.equal(together.variance[2], alone.variance[0])
+
+
+def test_what_ports_share_is_normalised_by_the_statistics_of_each() -> None:
+    hp = Stacked([MLP.Hyper(hid_layers=[8, 8], optim_spec=ADAM)] * M)
+    network = MLP.build(hp, streams("net"), [(4,), (4,)], [{"v": (1, 1.0)}] * 2, renormed=True)
+    norm, seen = network.trunk.norms[0], [numbers(M, 64, 4), 5 + 0.1 * numbers(M, 64, 4)]
+    for _ in range(1500):
+        for port, x in enumerate(seen):
+            network.features(port, x)
+    network.eval()
+    for port, x in enumerate(seen):
+        network.features(port, x)  # says whose statistics count
+        torch.testing.assert_close(norm(network.encoders[port](x)).mean(1), torch.zeros(M, 8), atol=1e-3, rtol=0)
+    assert norm.mean.shape == (M, 2, 8) and norm.batches.flatten(1).tolist() == [[1500, 1500]] * M
