@@ -236,6 +236,11 @@ class _Builder:
         elif is_recurrent(agent) and memory not in memories and ":" not in memory:
             wrong = f"a recurrent network cannot learn from {memory}"
             self.wrong(join(place, "memory.name"), wrong, f"with {name} it learns from {' or '.join(memories)}")
+        elif is_recurrent(agent) and (length := getattr(agent.memory, "sequence_length", None)):
+            steps = getattr(agent.algorithm, "num_step_returns", None)
+            if steps is not None and steps > length:
+                wrong = f"{steps} are more than the {length} steps of memory.sequence_length"
+                self.wrong(join(place, "algorithm.num_step_returns"), wrong)
         elif not is_recurrent(agent) and getattr(REGISTRIES["memory"].find(memory), "sequences", False):
             wrong = f"{memory} is for recurrent networks, and {getattr(agent.net, 'type', '')} is none"
             self.wrong(join(place, "memory.name"), wrong)
