@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 from slmx.errors import SlmxError
 from slmx.lazy import torch
@@ -18,6 +17,7 @@ from slmx.whole import whole, writing
 
 FOLDER = "checkpoint"
 DIGEST = hashlib.sha256().digest_size
+PART = 1 << 20  # bytes that are read at once
 
 
 class Recording(Protocol):
@@ -36,13 +36,12 @@ def place(run: Path, trial: int) -> Path:
 
 def save(path: Path, program: Program, recording: Recording) -> None:
     """Save a program between two epochs, and its tables; `resume` finds this checkpoint or the one before it."""
-    content = io.BytesIO()
-    torch.save({"began": program.began, "program": program.state(), "record": recording.state()}, content)
     with writing(path):
         path.parent.mkdir(exist_ok=True)
     with whole(path, "wb", sync=True) as file:
-        file.write(content.getbuffer())
-        file.write(hashlib.sha256(content.getbuffer()).digest())
+        signed = _Signed(file)
+        torch.save({"began": program.began, "program": program.state(), "record": recording.state()}, signed)
+        file.write(signed.digest())
     _sync(path.parent)
 
 
@@ -66,15 +65,34 @@ def resume(path: Path, program: Program, record: Callable[[Any], R]) -> R:
 def _load(path: Path) -> dict[str, Any] | None:
     """What `save` wrote; None where there is nothing whole, or nothing that this version of the code can take over."""
     try:
-        content = path.read_bytes()
-    except OSError:
+        with path.open("rb") as file:
+            digest, left = hashlib.sha256(), path.stat().st_size - DIGEST
+            while left > 0:
+                digest.update(part := file.read(min(left, PART)))
+                left -= len(part) or left
+            if file.read() != digest.digest():
+                return None
+        # mapped, so that of what is large nothing is in main memory twice
+        return torch.load(path, weights_only=False, mmap=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError):
         return None
-    if hashlib.sha256(content[:-DIGEST]).digest() != content[-DIGEST:]:
-        return None
-    try:
-        return torch.load(io.BytesIO(content[:-DIGEST]), weights_only=False)
-    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError):
-        return None
+
+
+class _Signed:
+    """A file that is written from its beginning to its end, and the digest of that; nothing of it waits in memory."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self._hash = file, hashlib.sha256()
+
+    def write(self, part: bytes) -> int:
+        self._hash.update(part)
+        return self._file.write(part)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def digest(self) -> bytes:
+        return self._hash.digest()
 
 
 def remove(path: Path) -> None:

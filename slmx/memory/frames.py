@@ -8,10 +8,10 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from slmx.lazy import torch
+from slmx.memory import room
 from slmx.memory.prioritized import PrioritizedReplay
 from slmx.memory.replay import Replay
 from slmx.memory.ring import Ring
-from slmx.memory.room import zeros
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,14 +28,14 @@ class FrameRing(Ring):
     `i % room` for as long as some transition needs it: where more are needed than there is room for, the room grows.
     """
 
-    copied = ("pictures", "count", "oldest")
+    copied = ("count", "oldest")
 
     def __init__(self, capacity: int, like: Sequence[torch.Tensor], dtype: torch.dtype):
         obs, action, reward, _, bootstrap = like
         members, n, self.channels, *self.size = obs.shape
         numbers = torch.zeros(members, n, 2 * self.channels, dtype=torch.int32, device=obs.device)
         super().__init__(capacity, [numbers, action, reward, bootstrap], dtype)
-        self.pictures = zeros(members, math.ceil(capacity * (1 + SPARE)), math.prod(self.size), like=obs)
+        self.pictures = room.zeros(members, math.ceil(capacity * (1 + SPARE)), math.prod(self.size), like=obs)
         self.count = torch.zeros(members, dtype=torch.int64, device=obs.device)
         self.oldest = torch.zeros_like(self.count)  # no transition needs a number below it
         self.rows = 0
@@ -43,7 +43,12 @@ class FrameRing(Ring):
 
     def follow(self, index: Sequence[int]) -> None:
         super().follow(index)
+        self.pictures = room.chosen(self.pictures, index)
         self.recent = [dict(self.recent[i]) for i in index]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.pictures = room.settled(self.pictures)
 
     def write(self, head: int, fields: Sequence[torch.Tensor]) -> None:
         obs, action, reward, next_obs, bootstrap = fields
@@ -60,10 +65,10 @@ class FrameRing(Ring):
 
     def read(self, index: torch.Tensor) -> list[torch.Tensor]:
         numbers, action, reward, bootstrap = super().read(index)
-        members, room, _ = self.pictures.shape
-        first = room * torch.arange(members, device=index.device)
-        places = numbers % room + first[:, None, None]
-        images = self.pictures.flatten(0, 1).index_select(0, places.flatten()).view(*numbers.shape, *self.size)
+        members, places, _ = self.pictures.shape
+        first = places * torch.arange(members, device=index.device)
+        at = numbers % places + first[:, None, None]
+        images = self.pictures.flatten(0, 1).index_select(0, at.flatten()).view(*numbers.shape, *self.size)
         obs, next_obs = images.split(self.channels, 2)
         return [obs, action, reward, next_obs, bootstrap]
 
@@ -90,19 +95,21 @@ class FrameRing(Ring):
 
     def _make_room(self, coming: Sequence[int]) -> None:
         """For so many pictures of each member beside all that are needed."""
-        members, room, size = self.pictures.shape
+        members, places, size = self.pictures.shape
         following = self.count + torch.tensor(coming, device=self.count.device)
-        if int((following - self.oldest).max()) <= room:
+        if int((following - self.oldest).max()) <= places:
             return
         held = self.stores[torch.int32].view(members, self.capacity, -1)[:, : self.rows]
         self.oldest = held.flatten(1).amin(1).long()
         needed = int((following - self.oldest).max())
-        if needed <= room:
+        if needed <= places:
             return
-        pictures = zeros(members, max(needed, room + room // 4), size, like=self.pictures)
-        for member, (start, end) in enumerate(zip(self.oldest.tolist(), self.count.tolist(), strict=True)):
+        pictures = room.zeros(members, max(needed, places + places // 4), size, like=self.pictures)
+        # also what no transition needs, but would be found again
+        first = torch.minimum(self.oldest, (self.count - min(RECENT, self.capacity)).clamp(min=0))
+        for member, (start, end) in enumerate(zip(first.tolist(), self.count.tolist(), strict=True)):
             kept = torch.arange(start, end, device=pictures.device)
-            pictures[member, kept % pictures.shape[1]] = self.pictures[member, kept % room]
+            pictures[member, kept % pictures.shape[1]] = self.pictures[member, kept % places]
         self.pictures = pictures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from slmx.lazy import torch
 from slmx.member.axis import Membered
@@ -34,16 +35,13 @@ class Ring(Membered):
         self.first = capacity * torch.arange(members, device=device)[:, None]
 
     def follow(self, index: Sequence[int]) -> None:
-        self.stores = {kind: self._chosen(store, index) for kind, store in self.stores.items()}
+        by_member = {kind: store.view(len(self.first), self.capacity, -1) for kind, store in self.stores.items()}
+        self.stores = {kind: room.chosen(rows, index).flatten(0, 1) for kind, rows in by_member.items()}
         self.first = self.first[: len(index)]
 
-    def _chosen(self, store: torch.Tensor, index: Sequence[int]) -> torch.Tensor:
-        """The rows of members `index`, in that order."""
-        rows = store.view(len(self.first), -1)
-        kept = room.zeros(len(index), rows.shape[1], like=store)
-        for place, member in enumerate(index):
-            kept[place] = rows[member]
-        return kept.view(-1, store.shape[1])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.stores = {kind: room.settled(store) for kind, store in self.stores.items()}
 
     def write(self, head: int, fields: Sequence[torch.Tensor]) -> None:
         """Put rows `[M, n, ...]`, n at most `capacity`, from place `head` on."""

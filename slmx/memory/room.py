@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from slmx.errors import WriteError
@@ -54,3 +55,16 @@ def zeros(*shape: int, like: torch.Tensor, dtype: torch.dtype | None = None) -> 
             return torch.from_file(file.name, shared=True, size=count, dtype=dtype).view(shape)
     except OSError as error:
         raise WriteError(scratch(), error) from error
+
+
+def chosen(store: torch.Tensor, index: Sequence[int]) -> torch.Tensor:
+    """Of a store `[M, ...]` what the members `index` have, in that order, in a store of its own."""
+    kept = zeros(len(index), *store.shape[1:], like=store)
+    for place, member in enumerate(index):  # one by one, for all at once would be in main memory first
+        kept[place] = store[member]
+    return kept
+
+
+def settled(store: torch.Tensor) -> torch.Tensor:
+    """A store as it was read from a checkpoint, where one of its size lies."""
+    return zeros(*store.shape, like=store).copy_(store) if mapped(store.nbytes) else store

@@ -14,6 +14,7 @@ from slmx.member.streams import Streams, seed_sequence
 from slmx.memory.frames import FrameReplay, FrameRing, PrioritizedFrameReplay
 from slmx.memory.prioritized import PrioritizedReplay
 from slmx.memory.replay import STAGED, Replay
+from slmx.memory.ring import Ring
 from slmx.spec.build import build
 from slmx.spec.check import problems
 
@@ -108,6 +109,30 @@ def test_room_grows_where_episodes_are_short_and_no_further() -> None:
     assert isinstance(memory.ring, FrameRing)
     assert memory.ring.count.tolist() == [B * 2000] * M
     assert 1800 <= memory.ring.pictures.shape[1] < 2 * 1800
+
+
+def test_a_member_that_sees_little_keeps_its_pictures_where_another_needs_more_room() -> None:
+    """One sees a new picture a step, then two; the other some, for long the last of them, and then all again."""
+
+    def rows(one: int, other: int) -> Tensor:
+        return torch.tensor([one, other], dtype=torch.uint8).view(2, 1, 1, 1, 1).expand(2, 1, 1, 2, 3)
+
+    number, head = torch.zeros(2, 1), 0
+    like = [rows(0, 0), number, number, rows(0, 0), number]
+    frames, plain = FrameRing(40, like, torch.float32), Ring(40, like, torch.float32)
+    everything = torch.arange(40).expand(2, -1)
+    for tick in range(120):
+        one = (tick, tick + 1) if tick < 76 else (2 * tick, 2 * tick + 1)
+        other = (tick, tick + 1) if tick < 30 else (30, 30) if tick < 76 else (tick % 30, tick % 30 + 1)
+        row = [rows(one[0], other[0]), number, number, rows(one[1], other[1]), number]
+        for ring in (frames, plain):
+            ring.write(head, row)
+        head = (head + 1) % 40
+        if tick == 75:
+            assert frames.pictures.shape[1] == 42, "there was no need for more yet"
+        for kept, expected in zip(frames.read(everything), plain.read(everything), strict=True):
+            assert tick < 40 or torch.equal(kept, expected), tick
+    assert frames.pictures.shape[1] > 42
 
 
 def test_a_hundred_thousand_frames_of_atari_fit_into_less_than_a_gigabyte() -> None:

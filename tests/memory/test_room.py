@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
+from slmx import checkpoint
 from slmx.errors import SpecError
 from slmx.footprint import memory_bytes, refuse_what_cannot_fit
 from slmx.memory import room
@@ -54,6 +57,34 @@ def test_members_that_stay_keep_what_they_had_in_a_file(monkeypatch: pytest.Monk
     after = memory.ring.read(torch.arange(memory.size).expand(2, -1))
     for old, new in zip(before, after, strict=True):
         assert torch.equal(old[[2, 0]], new)
+
+
+@pytest.mark.parametrize("make", [of_numbers, of_images])
+def test_what_is_kept_or_read_from_a_checkpoint_lies_in_a_file_again(
+    make: type[Spec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "MOST", 0.0)
+    running, resumed = trained(make(), 3), program(make(), 3)
+    recording = SimpleNamespace(state=lambda: {})
+    checkpoint.save(tmp_path / "run" / "program_0.pt", running, recording)
+    (tmp_path / "run" / "program_0.pt").rename(tmp_path / "moved.pt")
+    checkpoint.resume(tmp_path / "moved.pt", resumed, lambda left: recording)
+    (tmp_path / "moved.pt").unlink()
+    rings = [one.agents[0].memory[0].ring for one in (running, resumed)]
+    for ring in rings:
+        assert in_file(ring), "as it was made"
+    at = torch.arange(running.agents[0].memory[0].size).expand(3, -1)
+    for one, other in zip(*(ring.read(at) for ring in rings), strict=True):
+        assert torch.equal(one, other)
+    resumed.keep([2, 0])
+    assert in_file(rings[1])
+
+
+def in_file(ring: Any) -> bool:
+    """Whether all that is large of a ring lies in files that have no name any more."""
+    stores = [*ring.stores.values(), *([ring.pictures] if hasattr(ring, "pictures") else [])]
+    names = [store.untyped_storage().filename for store in stores]
+    return all(name is not None and "tmp" in name and not Path(name).exists() for name in names)
 
 
 def test_what_has_nowhere_to_lie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
