@@ -17,11 +17,19 @@ from speed import HERE
 
 
 class Bar(NamedTuple):
-    """The mean final greedy return to reach in exactly so many frames, and what SLM-Lab v5 reports (None: nothing)."""
+    """The mean final greedy return to reach in exactly so many frames, and what SLM-Lab v5 reports (None: nothing).
+
+    `below`: the return is to stay under it, for what is hidden cannot be known without memory.
+    """
 
     reach: float
     frames: int
     slm_lab: float | None = None
+    below: bool = False
+
+    def missed(self, mean: float) -> bool:
+        """Whether a mean, which may be NaN, does not do."""
+        return not (mean < self.reach if self.below else mean >= self.reach)
 
 
 # SLM-Lab v5's figures are its training moving averages: https://github.com/kengz/SLM-Lab/blob/master/docs/BENCHMARKS.md
@@ -50,6 +58,10 @@ BARS = {
     ("SAC", "HalfCheetah-v5"): Bar(5000, 300_000),
     ("SAC", "Hopper-v5"): Bar(2000, 300_000),
     ("PPO", "MiniGrid-DoorKey-5x5-v0"): Bar(0.9, 400_000),
+    ("PPO+RNN", "CartPole-v1 masked"): Bar(450, 300_000),
+    ("PPO", "CartPole-v1 masked"): Bar(150, 300_000, below=True),
+    ("DRQN", "CartPole-v1 masked"): Bar(450, 300_000),
+    ("DDQN", "CartPole-v1 masked"): Bar(150, 300_000, below=True),
 }
 LONGEST = 1_000_000  # frames of an environment in a spec that is trained without being named
 # One agent in several environments at once, whatever its algorithm; frames in each environment.
@@ -101,18 +113,20 @@ def print_rows(name: str, raw: dict[str, Any], trial: Path) -> list[str]:
     missed = []
     for (a, e), rows in table.groupby(["agent", "env"]):
         env, label = envs[e], algorithm(agents[a])
+        where = env["name"] + (" masked" if env.get("visible") else "")
         joint = len(envs) > 1 and len(agents) == 1
-        bar = JOINT_BARS.get(env["name"]) if joint else BARS.get((label, env["name"]))
+        bar = JOINT_BARS.get(env["name"]) if joint else BARS.get((label, where))
         if bar and bar.frames != env["max_frame"]:
             bar = None
         done = rows[rows["state"] == "DONE"]
         final, training = done["final_return"], done["return_ma"]
-        line = f"{env['name']:26}{f'{label} (joint)' if joint else label:16}{env['max_frame']:9,.0f}"
+        line = f"{where:26}{f'{label} (joint)' if joint else label:16}{env['max_frame']:9,.0f}"
+        reach = f"{'<' * bar.below}{bar.reach}" if bar else ""
         digits = 1 if abs(final.mean()) >= 10 else 3
         line += "".join(f"{f'{own.mean():.{digits}f} ± {own.std():.{digits}f}':>18}" for own in (final, training))
-        line += f"{bar.reach if bar else '':>7}{bar.slm_lab if bar and bar.slm_lab is not None else '':>9}  {name}"
+        line += f"{reach:>7}{bar.slm_lab if bar and bar.slm_lab is not None else '':>9}  {name}"
         failed = len(rows) - len(done)
-        short = bar is not None and (failed > 0 or not final.mean() >= bar.reach)
+        short = bar is not None and (failed > 0 or bar.missed(final.mean()))
         line += f"  {failed} FAILED" if failed else ""
         print(line + ("  MISSED" if short else ""), flush=True)
         if short:
@@ -122,8 +136,10 @@ def print_rows(name: str, raw: dict[str, Any], trial: Path) -> list[str]:
 
 def algorithm(agent: dict[str, Any]) -> str:
     """How tables of results call an agent's algorithm."""
-    name = agent["algorithm"]["name"]
-    if name == "DQN":
+    name, recurrent = agent["algorithm"]["name"], agent.get("net", {}).get("type") == "RNN"
+    if recurrent:
+        name = "DRQN" if name == "DQN" else f"{name}+RNN"
+    elif name == "DQN":
         name = "DDQN" if agent["algorithm"].get("double") else "DQN"
         name = f"C51 {name}" if agent["algorithm"].get("atoms") else name
         name = f"Dueling {name}" if agent["net"].get("dueling") else name
