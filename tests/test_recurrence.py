@@ -209,6 +209,8 @@ WRONG: list[tuple[Keys, Keys, Keys, str]] = [
      f"agent.0.algorithm.minibatch_size: 16 is no multiple of time_horizon 32: {SEQUENTIAL}"),
     ({"name": "DQN"}, {"name": "SequenceReplay", "batch_size": 8, "max_size": 4}, GRU,
      "agent.0.memory.batch_size: 8 is more than max_size 4"),
+    ({"name": "DQN", "num_step_returns": 6}, {"name": "SequenceReplay", "sequence_length": 5}, GRU,
+     "agent.0.algorithm.num_step_returns: 6 are more than the 5 steps of memory.sequence_length"),
 ]  # fmt: skip
 
 
