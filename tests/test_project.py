@@ -133,10 +133,13 @@ SHORTER = {
 }
 
 
+LONG = ("bin/bench", "bin/lab run spec/benchmark.json", "bin/lab run spec/demo.json search")
+
+
 def is_long(command: str) -> bool:
     """Whether a command takes minutes however short its trainings, for it starts many."""
     schedules = shlex.split(command, comments=True) == ["bin/lab", "run"]
-    return schedules or command.startswith(("bin/bench", "bin/lab run spec/benchmark.json"))
+    return schedules or command.startswith(LONG)
 
 
 @pytest.mark.long

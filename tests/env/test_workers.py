@@ -22,7 +22,8 @@ from tests.programs import Keys, spec
 from tests.test_resume import A2C, interrupted, resumed, whole
 
 NAMES = {"CartPole-v1": 20, "Pendulum-v1": 15, "tests.env.probes:Walk": 15, "tests.env.probes:Dials": 15}
-SEEDS = np.arange(10).reshape(2, 5)
+SEEDS = np.arange(6).reshape(2, 3)
+RIGHT = np.ones(SEEDS.shape, np.int64)
 
 
 def spec_of(name: str, workers: int, **keys: Any) -> EnvSpec:
@@ -82,7 +83,7 @@ def test_an_error_in_a_process_comes_out_as_what_it_is() -> None:
         env.reset()
         with pytest.raises(ArithmeticError) as caught:
             for _ in range(10):
-                env.step(np.ones((2, 5), np.int64))
+                env.step(RIGHT)
         env.close()
         assert str(caught.value) == "it broke at 7"
     assert any("own.py" in note and "in step" in note for note in caught.value.__notes__), "with where that was"
@@ -93,7 +94,7 @@ def test_an_error_that_cannot_travel_is_told_by_its_name() -> None:
     env.reset()
     with pytest.raises(RuntimeError, match="Strange: it broke at 3"):
         for _ in range(10):
-            env.step(np.ones((2, 5), np.int64))
+            env.step(RIGHT)
     env.close()
 
 
@@ -101,7 +102,7 @@ def test_a_process_that_dies_is_an_error() -> None:
     env = make(spec_of("tests.own:Deadly", 2), SEEDS)
     env.reset()
     with pytest.raises(ChildProcessError, match=r"a process that steps tests.own:Deadly ended with code 1"):
-        env.step(np.ones((2, 5), np.int64))
+        env.step(RIGHT)
     env.close()
 
 
