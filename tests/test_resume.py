@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import shutil
@@ -10,21 +11,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from slmx import checkpoint, lab
 from slmx.alongside import alongside
 from slmx.display import Display
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
 from slmx.lock import owning
 from slmx.record import Recorder, read_state
 from slmx.session import Program, Session
 from slmx.spec.build import build
 from slmx.spec.check import check_one
 from slmx.spec.model import Spec
+from slmx.table import Table
 from slmx.watch import Silence
 from tests import test_members as members
 from tests.command import call
@@ -174,6 +178,25 @@ def test_what_is_damaged_is_trained_again(damage: str, tmp_path: Path) -> None:
         table.unlink()
     else:
         table.write_text(table.read_text()[:100])
+    assert resumed(directory) == whole(one, tmp_path)
+
+
+def test_what_cannot_be_written_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tiny()
+    directory = interrupted(one, tmp_path, 450)
+    before, rewrite = left(directory), Table._rewrite
+    full = iter([OSError(errno.ENOSPC, "No space left on device")])  # until somebody makes room
+
+    def written(self: Table, rows: Iterable[list[Any]]) -> None:
+        for error in full:
+            raise WriteError(self.path, error)
+        rewrite(self, rows)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Table, "_rewrite", written)
+        with pytest.raises(WriteError, match="No space left on device; once that is mended, go on with: slmx resume"):
+            lab.resume(directory, quiet=True, graphs=False)
+    assert left(directory) == before | {"run.json": (directory / "run.json").read_bytes()}
     assert resumed(directory) == whole(one, tmp_path)
 
 
