@@ -82,6 +82,14 @@ def test_a_searcher_that_learns_is_asked_for_one_program_at_a_time() -> None:
     assert numbers(plan) == [[2, 3], [4, 5]]
 
 
+def test_a_rung_without_a_number_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, told = plan_of(spec_of(GAMMA), 9), []
+    (trial, *_) = plan.next()
+    monkeypatch.setattr(plan.searcher, "tell", lambda *own: told.append(own))
+    plan.tell(trial, Ended(0, "CULLED", "rank 3 of 3", rungs=[None, 2.0]))
+    assert told == [(0, {}, None, [None, 2.0], True)]
+
+
 def test_values_that_do_not_fit_one_another_are_no_program() -> None:
     plan = plan_of(spec_of(GAMMA, meta={"max_trial": 2}), 9)
     ask = plan.searcher.ask
