@@ -244,7 +244,7 @@ class Search:
             self._try_again(left[:middle], running)
             self._try_again(left[middle:], running)
         elif left:
-            write_ended(self.directory, self._give_up(running, "FAILED", reason))
+            write_ended(self.directory, self._give_up(replace(running, trials=left), "FAILED", reason))
 
     def _try_again(self, trials: list[Trial], before: Running, attempt: int = 1, deaths: int = 0) -> None:
         """Have some trials of a program trained together by another worker."""

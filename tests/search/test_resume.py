@@ -20,9 +20,9 @@ from slmx.lab import standard
 from slmx.record import write_spec
 from slmx.search import job
 from slmx.search.job import Job
-from slmx.search.journal import read_ended
+from slmx.search.journal import Ended, read_ended, write_ended
 from slmx.search.plan import Plan
-from slmx.search.search import ATTEMPTS, Search
+from slmx.search.search import ATTEMPTS, DEATHS, Search
 from slmx.session import Program
 from slmx.spec.dump import dump
 from slmx.spec.model import Spec
@@ -263,6 +263,18 @@ def test_a_trial_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
     assert search.ended[5].reason == "its worker died" and search.count("DONE") == 7
     again = begin(tmp_path / "run", one, 8, 1)
     assert again.order("p0") is None and again.ended[5] == search.ended[5]
+
+
+def test_a_program_that_is_given_up_takes_nothing_back_that_had_ended(tmp_path: Path) -> None:
+    one = spec_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, meta={"max_trial": 1})
+    search = begin(tmp_path / "run", one, 2, 1)
+    assert search.order("p0") is not None
+    done = Ended(0, "DONE", score=1.5)
+    write_ended(tmp_path / "run", [done])
+    running = search.running["p0"]
+    running.attempt, running.deaths = ATTEMPTS, DEATHS
+    search.lose("p0", "its worker died")
+    assert search.ended == read_ended(tmp_path / "run") == {0: done, 1: Ended(1, "FAILED", "its worker died")}
 
 
 def test_a_worker_that_died_when_all_was_done_is_not_repeated(tmp_path: Path, trained: list[int]) -> None:
