@@ -194,6 +194,11 @@ class Search:
         """A program has a worker, for the first time or again."""
         self.running[program].rests = False
 
+    def put_back(self, program: str) -> None:
+        """A program that has no worker is begun anew, as it is: that others lost theirs is no fault of its own."""
+        running = self.running.pop(program)
+        self._again.append(self._begun(running.trials, running.order, running.attempt, running.deaths))
+
     def end(self, program: str, ended: list[Ended], frames: int) -> None:
         """A program came to its end, and so its trials."""
         running = self.running.pop(program)
