@@ -62,8 +62,8 @@ def main() -> None:
     with contextlib.suppress(Over):
         while not over.is_set():
             asked.wait()
+            asked.clear()  # first: what is said from here on is seen below, or in the next round
             finishing = last.is_set()
-            asked.clear()
             for trial in trials:
                 film_all(trial, over)
             if finishing:

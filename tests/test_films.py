@@ -6,6 +6,7 @@ import contextlib
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +168,20 @@ def test_a_best_that_cannot_be_told_is_an_error() -> None:
     assert [error.path for error in problems(one)] == ["meta.video.best"]
 
 
+def beginning_with(code: str) -> str:
+    """What the process that films runs, with something done first."""
+    begin, _, rest = camera.START.partition("from slmx.filming")
+    return f"{begin}exec({code!r}); from slmx.filming{rest}"
+
+
 def test_what_cannot_be_seen_here_stops_a_run_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for render, says in (
         ("raise OSError('no light')", "OSError: no light"),
         ("os._exit(6)", "rendering ends the process"),
     ):
         start = f"from slmx.env.base import Env\nimport os\ndef dark(self):\n    {render}\nEnv.render = dark\n"
-        begin, _, rest = camera.START.partition("from slmx.filming")
         with monkeypatch.context() as dark:
-            dark.setattr(camera, "START", f"{begin}exec({start!r}); from slmx.filming{rest}")
+            dark.setattr(camera, "START", beginning_with(start))
             with pytest.raises(SpecError, match=f"meta.video: {says}"):
                 lab.train(filmed(), tmp_path, quiet=True, graphs=False)
     assert not list(tmp_path.glob("*/trial_0/sessions.json")), "nothing had begun"
@@ -191,6 +197,20 @@ def test_a_film_that_fails_harms_nobody_and_is_told(tmp_path: Path) -> None:
     filming.film_all(directory / "trial_0", threading.Event())
     assert sorted(path.name for path in place.iterdir()) == ["error.txt", "session_0_600.mp4"]
     assert (place / "error.txt").read_text().startswith("session_0_100: Traceback")
+
+
+def test_the_last_word_is_heard_whenever_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the process forgets that it was asked to look, which here takes it a second."""
+    slow = "import threading, time\nfrom slmx import filming\nclass Slow(threading.Event):\n    def clear(self):\n"
+    slow += "        time.sleep(1)\n        super().clear()\nthreading.Event = Slow\nfilming.probe = filming.filmed_spec = str"
+    monkeypatch.setattr(camera, "START", beginning_with(slow))
+    own = camera.Camera([tmp_path])
+    try:
+        time.sleep(0.3)
+        own._tell("finish")
+        assert own._process.wait(20) == 0
+    finally:
+        own.close()
 
 
 def test_trials_of_a_search_are_filmed_where_it_is_asked_for(tmp_path: Path) -> None:
