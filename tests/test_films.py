@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from imageio_ffmpeg import count_frames_and_secs
 
 from slmx import camera, filming, lab
+from slmx.display import Film
 from slmx.env import EnvSpec, filmable
 from slmx.errors import SpecError
 from slmx.search.job import Job
@@ -90,6 +94,7 @@ def test_what_was_not_filmed_before_a_kill_is_filmed_later(
         blind.setattr(lab, "filming", lambda *_: contextlib.nullcontext(Blind()))
         directory = interrupted(one, tmp_path, 450)
     assert sorted(films(left(directory))) == [f"session_0_{frame}.safetensors" for frame in (100, 200, 300, 400)]
+    (directory / "trial_0/video/.session_0_100.1.mp4").write_bytes(b"half a film")
     assert resumed(directory) == expected
 
 
@@ -199,11 +204,28 @@ def test_a_film_that_fails_harms_nobody_and_is_told(tmp_path: Path) -> None:
     assert (place / "error.txt").read_text().startswith("session_0_100: Traceback")
 
 
+def wait_for(seen: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+SLOW = """
+import threading, time
+from slmx import filming
+class Slow(threading.Event):
+    def clear(self):
+        time.sleep(1)
+        super().clear()
+threading.Event = Slow
+filming.probe = filming.filmed_spec = str
+"""
+
+
 def test_the_last_word_is_heard_whenever_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while the process forgets that it was asked to look, which here takes it a second."""
-    slow = "import threading, time\nfrom slmx import filming\nclass Slow(threading.Event):\n    def clear(self):\n"
-    slow += "        time.sleep(1)\n        super().clear()\nthreading.Event = Slow\nfilming.probe = filming.filmed_spec = str"
-    monkeypatch.setattr(camera, "START", beginning_with(slow))
+    monkeypatch.setattr(camera, "START", beginning_with(SLOW))
     own = camera.Camera([tmp_path])
     try:
         time.sleep(0.3)
@@ -211,6 +233,73 @@ def test_the_last_word_is_heard_whenever_it_comes(tmp_path: Path, monkeypatch: p
         assert own._process.wait(20) == 0
     finally:
         own.close()
+
+
+LATE = """
+import time
+from slmx import filming
+def film_all(trial, over):
+    while not (trial / "end").exists():
+        time.sleep(0.01)
+filming.probe, filming.filmed_spec, filming.film_all = str, str, film_all
+"""
+
+
+def test_a_process_that_outlives_its_training_leaves_the_next_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half models of the one go at once, and those of the other stay, however long it takes to end."""
+    monkeypatch.setattr(camera, "START", beginning_with(LATE))
+    half = tmp_path / "video" / ".session_0_100.safetensors.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    own = camera.Camera([tmp_path])
+    try:
+        own._input.close()
+        wait_for(lambda: not half.exists())
+        half.write_bytes(b"half of what a resumed training writes")
+    finally:
+        (tmp_path / "end").touch()
+        own.close()
+    assert half.exists()
+
+
+def test_two_processes_film_the_same_model_each_in_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = lab.train(filmed(), tmp_path, quiet=True, graphs=False).directory
+    place, seen = directory / "trial_0/video", []
+    show = Film.show
+
+    def shown(self: Film, picture: Any) -> None:
+        seen.append({path.name for path in place.glob(".*")})
+        show(self, picture)
+
+    monkeypatch.setattr(Film, "show", shown)
+    for number in (1, 2):
+        shutil.copy(directory / "trial_0/model/session_0.safetensors", place / "session_0_600.safetensors")
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        filming.film_all(directory / "trial_0", threading.Event())
+    assert set.union(*seen) == {".session_0_600.1.mp4", ".session_0_600.2.mp4"}
+    assert [path.name for path in place.iterdir()] == ["session_0_600.mp4"]
+
+
+def test_what_breaks_when_nobody_waits_for_it_any_more_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process films the model."""
+    model = tmp_path / "video" / "session_0_100.safetensors"
+    model.parent.mkdir()
+    model.touch()
+
+    def breaks(trial: Path, model: Path, over: threading.Event) -> None:
+        over.set()
+        raise FileNotFoundError("another process has removed what was begun")
+
+    monkeypatch.setattr(filming, "film", breaks)
+    with pytest.raises(filming.Over):
+        filming.film_all(tmp_path, threading.Event())
+    assert list(model.parent.iterdir()) == [model]
 
 
 def test_trials_of_a_search_are_filmed_where_it_is_asked_for(tmp_path: Path) -> None:
