@@ -150,6 +150,9 @@ WRONG: list[tuple[Keys, str]] = [
     ({"max_member": 1}, 'meta.max_member: 1 is less than the 2 sessions of a trial; set it to as many, or to "auto"'),
     ({"max_session": 1, "objective": {"aggregate": "lcb"}},
      "meta.objective.aggregate: one seed has no interval; set meta.max_session >= 2"),
+    ({"objective": {"metric": "fitness_corrected", "mode": "min"}},
+     "meta.objective.mode: failed seeds make fitness_corrected less, so with less being better they would win; "
+     'use "max", or a metric that each seed has by itself'),
     ({"device": "cuda"}, 'meta.resources.gpu: meta.device "cuda" needs a GPU or a share of one; e.g. 0.25'),
 ]  # fmt: skip
 

@@ -372,6 +372,9 @@ WRONG: list[tuple[Keys, str]] = [
      "meta.search_spec.objectives: a metric stands twice: strength, strength"),
     ({"name": "optuna", "sampler": "nsga2", "objectives": [{"metric": "final_return"}]},
      "meta.search_spec.objectives.0.metric: final_return is meta.objective already"),
+    ({"name": "optuna", "sampler": "nsga2", "objectives": [{"metric": "final_return_low", "mode": "min"}]},
+     "meta.search_spec.objectives.0.mode: failed seeds make final_return_low less, so with less being better they "
+     'would win; use "max", or a metric that each seed has by itself'),
     ({"name": "optuna", "sampler": "nsga2", "objectives": [{"metric": "sped"}]},
      'meta.search_spec.objectives.0.metric: unknown metric "sped"; did you mean "speed"?'),
 ]  # fmt: skip
