@@ -77,9 +77,12 @@ class Store:
                 self._put(name)
                 self._here[name] = stamp
             for name in [name for name in self._here if name not in found and _within(name, inside)]:
-                with contextlib.suppress(FileNotFoundError):
-                    self.fs.rm_file(f"{self.root}/{name}")
-                del self._here[name]
+                self._remove(name)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file there, whoever has copied it there."""
+        with self._lock, self._reaching():
+            self._remove(self._name(file))
 
     def pull(self, *parts: Path) -> None:
         """Copy what has changed there; of these files and folders alone if any are named."""
@@ -116,6 +119,11 @@ class Store:
         self.fs.makedirs(there.rpartition("/")[0], exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
             self.fs.put_file(str(self.folder / name), there)
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.root}/{name}")
+        self._here.pop(name, None)
 
     def _get(self, there: str, stamp: tuple[str, ...]) -> None:
         name = self._below(there)

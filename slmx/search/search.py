@@ -220,7 +220,11 @@ class Search:
             settle(directory, meta.max_session, meta.seed, "CULLED", f"stopped by {name} at frame {frame}")
             ended = judge(self.directory, trial.number)
             write_ended(self.directory, [ended])
-            checkpoint.remove(checkpoint.place(self.directory, trial.number))
+            place = checkpoint.place(self.directory, trial.number)
+            checkpoint.remove(place)
+            if self.store:
+                self.store.push(directory, self.directory / ENDED)
+                self.store.remove(place)
             self._end(trial, ended)
 
     def lose(self, program: str, reason: str) -> None:

@@ -242,6 +242,23 @@ def test_a_setting_that_is_dismissed_is_culled_and_stays_so(tmp_path: Path, monk
     assert again.ended == {1: ended}
 
 
+def test_what_is_dismissed_has_no_checkpoint_at_a_uri(tmp_path: Path) -> None:
+    search = begin(tmp_path / "run", spec(ASHA), 1, 2, f"file://{tmp_path}/there")
+    search.order("p0")
+    order = search.order("p1")
+    assert order is not None
+    running = Job(order)
+    while "objective" not in running.progress:
+        assert running.advance() is None
+    there = tmp_path / "there/run"
+    assert (there / "checkpoint/program_1.pt").exists()
+    search.hear("p1", running.progress)
+    search.dismiss("p1")
+    running.stop()
+    assert read_ended(there)[1].state == "CULLED"
+    assert not (there / "checkpoint/program_1.pt").exists()
+
+
 def test_what_waits_for_others_is_not_shown_as_running(tmp_path: Path) -> None:
     search, _ = order_of(tmp_path / "run", spec(HYPERBAND))
     shown = lambda: SearchDisplay()._line(search)
