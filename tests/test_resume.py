@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -207,6 +208,37 @@ def test_what_is_not_damaged_is_not_trained_again(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Program, "_epoch", lambda self, *args: begun.append(self.frames[0]) or epoch(self, *args))
     resumed(directory)
     assert begun == [300, 450]
+
+
+def on_the_disk(monkeypatch: pytest.MonkeyPatch) -> dict[Path, bytes]:
+    """What the disk is known to have of each file; the one that was waited for last stands last."""
+    found: dict[Path, bytes] = {}
+    wait = os.fsync
+
+    def waiting(handle: int) -> None:
+        wait(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        if path.is_file():
+            path, content = path.with_name(path.name.removeprefix(".").removesuffix(".tmp")), path.read_bytes()
+            found.pop(path, None)
+            found[path] = content
+
+    monkeypatch.setattr(os, "fsync", waiting)
+    return found
+
+
+def lasting(trial: Path) -> dict[Path, bytes]:
+    """The files of a trial that cannot be made again of others."""
+    paths = [*trial.glob("*_?.csv"), trial / "speed.csv", trial / "sessions.json", *trial.glob("model/*")]
+    assert len(paths) > 4
+    return {path: path.read_bytes() for path in paths}
+
+
+def test_a_run_is_done_when_the_disk_has_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = on_the_disk(monkeypatch)
+    directory = lab.train(tiny(env={"max_frame": 100}), tmp_path, quiet=True, graphs=False).directory
+    assert disk.items() >= lasting(directory / "trial_0").items()
+    assert list(disk)[-1] == directory / "run.json"
 
 
 def test_a_finished_run_has_nothing_to_resume(
