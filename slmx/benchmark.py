@@ -58,19 +58,24 @@ def run(
     where the earlier benchmark has another spec of the same algorithm and environment.
     """
     if into is not None:
-        return _go_on(into, quiet, graphs, benchmark.cells)
+        read_benchmark(into)  # where it is none, no lock is to be left
+        with owning(into, SECONDS):
+            return _go_on(into, quiet, graphs, benchmark.cells)
     directory = make_directory(data, benchmark.name)
     with whole(directory / SECONDS) as file:
         file.write("algorithm,env,state,seconds\n")
     _write_record(directory, benchmark.name, benchmark.cells)
-    return _go_on(directory, quiet, graphs)
+    with owning(directory, SECONDS):
+        return _go_on(directory, quiet, graphs)
 
 
 def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> BenchmarkRun | None:
     """Go on with the cells of a benchmark that are not DONE; None where all are."""
     if read_state(directory)[1] == "DONE":
         return None
-    return _go_on(directory, quiet, graphs)
+    with owning(directory, SECONDS):
+        done = read_state(directory)[1] == "DONE"  # by another process, meanwhile
+        return None if done else _go_on(directory, quiet, graphs)
 
 
 def find(data: Path, benchmark: Benchmark) -> tuple[Path, str] | None:
@@ -129,33 +134,35 @@ def _write_record(directory: Path, name: str, cells: Sequence[Cell], errors: dic
 
 
 def _go_on(directory: Path, quiet: bool, graphs: bool, cells: Sequence[Cell] = ()) -> BenchmarkRun:
-    """Run what is not DONE yet, with `cells` besides, cell by cell; write the tables after each."""
+    """Run what is not DONE yet, with `cells` besides, cell by cell; write the tables after each.
+
+    The directory is this process's own.
+    """
     from slmx.analysis.benchmark import analyze_benchmark, read_record
 
     name, earlier = read_benchmark(directory)
     display = BenchmarkDisplay(quiet)
-    with owning(directory, SECONDS):
-        cells = [*earlier, *_added(cells, earlier, directory)]
-        errors = {raw["spec"]["name"]: raw["error"] for raw in read_record(directory)["cells"]}
-        _write_record(directory, name, cells, errors)
-        write_state(directory, "benchmark", "RUNNING")
-        display.begin(name, cells, directory)
-        interrupted = False
-        try:
-            for place, cell in enumerate(cells, 1):
-                display.cell(place, len(cells), cell)
-                outcome = _run_cell(cell, directory, display, graphs)
-                lost = outcome.reason if outcome.directory is None else ""  # else its run says it
-                if lost != errors.get(cell.spec.name, ""):
-                    errors[cell.spec.name] = lost
-                    _write_record(directory, name, cells, errors)
-                _tell(cell, outcome, directory, display)
-                if interrupted := outcome.state == "STOPPED":
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
-        ended = BenchmarkRun(directory, analyze_benchmark(directory, graphs), interrupted)
-        write_state(directory, "benchmark", "STOPPED" if interrupted else "FAILED" if ended.failed else "DONE")
+    cells = [*earlier, *_added(cells, earlier, directory)]
+    errors = {raw["spec"]["name"]: raw["error"] for raw in read_record(directory)["cells"]}
+    _write_record(directory, name, cells, errors)
+    write_state(directory, "benchmark", "RUNNING")
+    display.begin(name, cells, directory)
+    interrupted = False
+    try:
+        for place, cell in enumerate(cells, 1):
+            display.cell(place, len(cells), cell)
+            outcome = _run_cell(cell, directory, display, graphs)
+            lost = outcome.reason if outcome.directory is None else ""  # else its run says it
+            if lost != errors.get(cell.spec.name, ""):
+                errors[cell.spec.name] = lost
+                _write_record(directory, name, cells, errors)
+            _tell(cell, outcome, directory, display)
+            if interrupted := outcome.state == "STOPPED":
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    ended = BenchmarkRun(directory, analyze_benchmark(directory, graphs), interrupted)
+    write_state(directory, "benchmark", "STOPPED" if interrupted else "FAILED" if ended.failed else "DONE")
     display.results(ended)
     return ended
 

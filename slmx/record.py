@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "pydantic", "pandas", "plotly", "ray", "optuna")
+OVER = ("DONE", "FAILED")  # states of a run that has come to its end
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
@@ -94,6 +95,11 @@ def read_state(directory: Path) -> tuple[str, str]:
     """The mode of a run and how far it is. SlmxError where it is no run's directory."""
     known = read_facts(directory)
     return known["mode"], known["state"]
+
+
+def has_ended(directory: Path) -> bool:
+    """Whether nothing is left to do of a run; of one that has not begun there is no run.json."""
+    return (directory / "run.json").exists() and read_state(directory)[1] in OVER
 
 
 def read_facts(directory: Path) -> dict[str, Any]:

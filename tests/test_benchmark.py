@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -18,6 +19,7 @@ from slmx.analysis.standards import load_standards
 from slmx.benchmark import BenchmarkRun
 from slmx.display import Brief
 from slmx.errors import SlmxError
+from slmx.lock import owning
 from slmx.record import read_state, write_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
 from tests.command import call
@@ -160,6 +162,22 @@ def test_a_killed_benchmark_runs_only_what_is_not_there(whole: BenchmarkRun, tmp
     assert (directory / "benchmark_seconds.csv").read_text().count("\n") == rows + 1
 
 
+def test_a_benchmark_that_another_process_has_ended_meanwhile_is_left_alone(
+    whole: BenchmarkRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "ended"
+    shutil.copytree(whole.directory, directory)
+    write_state(directory, "benchmark", "RUNNING")
+
+    def late(*held: Any) -> contextlib.AbstractContextManager[None]:
+        write_state(directory, "benchmark", "DONE")
+        return owning(*held)
+
+    monkeypatch.setattr(benchmark, "owning", late)
+    monkeypatch.setattr(benchmark, "once", None)
+    assert benchmark.resume(directory, quiet=True, graphs=False) is None
+
+
 def test_cells_are_added_to_an_earlier_benchmark(whole: BenchmarkRun, tmp_path: Path) -> None:
     directory = tmp_path / "grown"
     shutil.copytree(whole.directory, directory)
@@ -183,7 +201,8 @@ def test_cells_are_added_to_an_earlier_benchmark(whole: BenchmarkRun, tmp_path: 
         run(tmp_path, SMALL | {"max_frame": 160}, into=directory)
     assert read_state(directory) == ("benchmark", "DONE"), "nothing was begun"
     with pytest.raises(SlmxError, match=r"benchmark\.json: no such file"):
-        run(tmp_path, into=tmp_path)
+        run(tmp_path, into=tmp_path / "files")
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == ["small.json", "specs.json"]
 
 
 def test_a_cell_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -274,6 +275,21 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with owning(directory), pytest.raises(SlmxError, match="another process is running this"):
         lab.resume(directory)
     resumed(directory)
+
+
+def test_what_another_process_has_ended_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, ended = interrupted(tiny(), tmp_path, 450), {}
+
+    def late(run: Path) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        ended.update(resumed(run))
+        return owning(run)
+
+    monkeypatch.setattr(lab, "owning", late)
+    assert lab.resume(directory, quiet=True, graphs=False) is None
+    assert left(directory) == ended
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from slmx.errors import SpecError, WriteError
 from slmx.footprint import refuse_what_cannot_fit
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import SPACE, write_json, write_spec, write_state
+from slmx.record import SPACE, has_ended, write_json, write_spec, write_state
 from slmx.search import cluster
 from slmx.search.leave import leaving
 from slmx.search.plan import Plan
@@ -115,13 +115,13 @@ class Experiment:
         """What carries files between this machine and a cluster's, where they share no folder."""
         return self.store if self.spec.meta.ray_address not in (None, "local") else None
 
-    def run(self, place: Callable[[], Path], facts: dict[str, Any]) -> SearchRun:
+    def run(self, place: Callable[[], Path], facts: dict[str, Any]) -> SearchRun | None:
         """Search, validate and report, in the directory that `place` makes or names.
 
-        `facts`: what run.json says there of an earlier process. Ctrl-C ends the search or its validation, and keeps
-        what there is.
+        `facts`: what run.json says there of an earlier process; None where one has brought it to its end meanwhile.
+        Ctrl-C ends the search or its validation, and keeps what there is.
         """
-        spec, searcher, state = self.spec, self.searcher, "STOPPED"
+        spec, searcher = self.spec, self.searcher
         with leaving(ray_for(spec, meanwhile=LATER)) as (folder, leave):
             from slmx.search import on_tune
 
@@ -136,24 +136,24 @@ class Experiment:
                 domains = searcher.space.domains
                 write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
             self.store = store_of(spec.meta.storage, directory)
-            with (
-                mirrored(self.store),
-                owning(directory),
-                resumable(directory),
-                following(directory, self.tensorboard),
-            ):
-                write_state(directory, "search", "RUNNING", **facts)
-                try:
-                    ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
-                    if not ended.interrupted:
-                        state = "FAILED" if ended.failed else "DONE"
-                finally:
-                    with contextlib.suppress(WriteError):
-                        write_state(directory, "search", state, **facts)
-                return ended
+            with owning(directory):
+                return None if has_ended(directory) else self._run(directory, facts, folder, leave)
+
+    def _run(self, directory: Path, facts: dict[str, Any], folder: Path, leave: Callable[[], None]) -> SearchRun:
+        """Likewise, in a directory that is this process's own; `leave`: called when Ray is needed no more."""
+        state = "STOPPED"
+        with mirrored(self.store), resumable(directory), following(directory, self.tensorboard):
+            write_state(directory, "search", "RUNNING", **facts)
+            try:
+                ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
+                if not ended.interrupted:
+                    state = "FAILED" if ended.failed else "DONE"
+            finally:
+                with contextlib.suppress(WriteError):
+                    write_state(directory, "search", state, **facts)
+            return ended
 
     def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
-        """`leave`: called when Ray is needed no more."""
         from slmx.analysis.analyze import analyze, analyze_validation
 
         plan = Plan(self.spec, self.searcher, size)

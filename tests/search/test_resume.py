@@ -6,19 +6,21 @@ import itertools
 import json
 import os
 import random
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from slmx import checkpoint
+from slmx import checkpoint, lab
 from slmx.algorithm.ppo import PPO
 from slmx.analysis.analyze import analyze
 from slmx.env import describe
 from slmx.errors import SlmxError
 from slmx.lab import standard
-from slmx.record import write_spec
-from slmx.search import job
+from slmx.lock import owning
+from slmx.record import read_facts, write_spec, write_state
+from slmx.search import experiment, job
 from slmx.search.job import Job
 from slmx.search.journal import Ended, read_ended, write_ended
 from slmx.search.plan import Plan
@@ -310,3 +312,22 @@ def test_half_of_a_broken_program_is_not_trained_again(tmp_path: Path, monkeypat
     assert {number for number, ended in again.ended.items() if ended.state == "FAILED"} == {0}
     assert again.count("DONE") == 5
     assert all(path.read_bytes() == content for path, content in done.items())
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_search_that_another_process_has_ended_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = lab.search(spec(max_trial=1), tmp_path, quiet=True, graphs=False).directory
+    facts = read_facts(directory)
+    write_state(directory, **facts | {"state": "STOPPED"})
+    before = left(directory)
+
+    def late(run: Path) -> AbstractContextManager[None]:
+        write_state(run, **facts)
+        return owning(run)
+
+    monkeypatch.setattr(experiment, "owning", late)
+    assert lab.resume(directory, quiet=True, graphs=False) is None
+    assert left(directory) == before | {"run.json": (directory / "run.json").read_bytes()}
+    assert read_facts(directory) == facts
