@@ -154,7 +154,9 @@ class Experiment:
             return ended
 
     def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
-        from slmx.analysis.analyze import analyze, analyze_validation
+        import pandas as pd
+
+        from slmx.analysis.analyze import analyze, analyze_validation, read_trials
 
         plan = Plan(self.spec, self.searcher, size)
         search = Search(self.spec, directory, plan, self.backends, self.fitness, workers, self._between)
@@ -162,6 +164,9 @@ class Experiment:
         interrupted = self._train(search, workers, folder)
         if interrupted or not self.fresh:
             leave()
+        if not read_trials(directory):  # it was told to stop before its first program began
+            self.display.saved(search, None, interrupted)
+            return SearchRun(directory, pd.DataFrame(), pd.DataFrame(), None, interrupted)
         table = analyze(directory, graphs=self.graphs)
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None

@@ -20,7 +20,7 @@ from slmx.errors import SlmxError
 from slmx.lab import standard
 from slmx.lock import owning
 from slmx.record import read_facts, write_spec, write_state
-from slmx.search import experiment, job
+from slmx.search import job
 from slmx.search.job import Job
 from slmx.search.journal import Ended, read_ended, write_ended
 from slmx.search.plan import Plan
@@ -318,6 +318,8 @@ def test_half_of_a_broken_program_is_not_trained_again(tmp_path: Path, monkeypat
 def test_a_search_that_another_process_has_ended_meanwhile_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from slmx.search import experiment
+
     directory = lab.search(spec(max_trial=1), tmp_path, quiet=True, graphs=False).directory
     facts = read_facts(directory)
     write_state(directory, **facts | {"state": "STOPPED"})
@@ -331,3 +333,19 @@ def test_a_search_that_another_process_has_ended_meanwhile_is_left_alone(
     assert lab.resume(directory, quiet=True, graphs=False) is None
     assert left(directory) == before | {"run.json": (directory / "run.json").read_bytes()}
     assert read_facts(directory) == facts
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_search_that_is_told_to_stop_before_anything_began_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slmx.search import on_tune
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(on_tune, "run", lambda *_: True)
+        run = lab.search(spec(max_trial=1), tmp_path, graphs=False)
+    assert run.interrupted and not run.failed and run.best is None and not len(run.table)
+    assert read_facts(run.directory)["state"] == "STOPPED"
+    assert capsys.readouterr().out.endswith(f"to go on: slmx resume {run.directory}\n")
+    again = lab.resume(run.directory, quiet=True, graphs=False)
+    assert again is not None and again.table["state"].tolist() == ["DONE"] * 2
