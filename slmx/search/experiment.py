@@ -21,6 +21,7 @@ from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
 from slmx.record import SPACE, has_ended, write_json, write_spec, write_state
 from slmx.search import cluster
+from slmx.search.journal import ENDED, read_ended
 from slmx.search.leave import leaving
 from slmx.search.plan import Plan
 from slmx.search.search import Search
@@ -136,13 +137,30 @@ class Experiment:
                 domains = searcher.space.domains
                 write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
             self.store = store_of(spec.meta.storage, directory)
-            with owning(directory):
-                return None if has_ended(directory) else self._run(directory, facts, folder, leave)
+            with owning(directory), resumable(directory):
+                if has_ended(directory):
+                    return None
+                self._catch_up(directory)
+                return self._run(directory, facts, folder, leave)
+
+    def _catch_up(self, directory: Path) -> None:
+        """Bring here what workers have sent since an earlier process ended, before what it left is copied over it.
+
+        Of trials that had ended here, nothing is newer there.
+        """
+        if self._between is None:
+            return
+        for place in (directory, directory / NAME):
+            complete = {place / f"trial_{number}" for number in read_ended(place)}
+            self._between.pull(place / ENDED, place / checkpoint.FOLDER)
+            trials = {*place.glob("trial_*"), *(place / f"trial_{number}" for number in read_ended(place))}
+            for trial in trials - complete:
+                self._between.pull(trial)
 
     def _run(self, directory: Path, facts: dict[str, Any], folder: Path, leave: Callable[[], None]) -> SearchRun:
         """Likewise, in a directory that is this process's own; `leave`: called when Ray is needed no more."""
         state = "STOPPED"
-        with mirrored(self.store), resumable(directory), following(directory, self.tensorboard):
+        with mirrored(self.store), following(directory, self.tensorboard):
             write_state(directory, "search", "RUNNING", **facts)
             try:
                 ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)

@@ -220,12 +220,10 @@ class Search:
             settle(directory, meta.max_session, meta.seed, "CULLED", f"stopped by {name} at frame {frame}")
             ended = judge(self.directory, trial.number)
             write_ended(self.directory, [ended])
-            place = checkpoint.place(self.directory, trial.number)
-            checkpoint.remove(place)
+            self._end(trial, ended)
             if self.store:
                 self.store.push(directory, self.directory / ENDED)
-                self.store.remove(place)
-            self._end(trial, ended)
+                self.store.remove(checkpoint.place(self.directory, trial.number))
 
     def lose(self, program: str, reason: str) -> None:
         """A program's worker died. What it had not come to the end of is tried again.
@@ -311,6 +309,8 @@ class Search:
         meta = self.spec.meta
         settle(self.directory / f"trial_{trial.number}", meta.max_session, meta.seed, ended.state, ended.reason)
         self.ended[trial.number] = ended
+        if ended.state != "STOPPED":  # its worker may have been lost, or have had a folder of its own
+            checkpoint.remove(checkpoint.place(self.directory, trial.number))
         if trial.number not in self._known:
             self.journal.ended(ended)
         if ended.score is not None and (self.best is None or self.sign * ended.score > self.sign * self.best[0]):

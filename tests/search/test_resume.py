@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -349,3 +350,26 @@ def test_a_search_that_is_told_to_stop_before_anything_began_goes_on(
     assert capsys.readouterr().out.endswith(f"to go on: slmx resume {run.directory}\n")
     again = lab.resume(run.directory, quiet=True, graphs=False)
     assert again is not None and again.table["state"].tolist() == ["DONE"] * 2
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_what_workers_have_sent_to_a_uri_is_not_lost_to_what_an_earlier_process_had_of_it(
+    tmp_path: Path, trained: list[int]
+) -> None:
+    """The search and its validation had ended at the URI when the process was killed that had not heard of it yet."""
+    away = {"ray_address": "there:1", "storage": f"file://{tmp_path}/there", "validate": {"top": 1, "sessions": 2}}
+    directory = lab.search(spec(max_trial=1, **away), tmp_path, quiet=True, graphs=False).directory
+    there, expected = tmp_path / "there" / directory.name, left(directory)
+    for place in (directory, directory / "validation"):
+        shutil.rmtree(place / "ended")
+        for table in place.glob("trial_*/*_?.csv"):
+            table.write_text(table.read_text().partition("\n")[0] + "\n")
+    shutil.rmtree(directory / "validation" / "trial_0")
+    (directory / "checkpoint").mkdir()
+    (directory / "checkpoint" / "program_0.pt").write_text("of an earlier epoch")
+    write_state(directory, **read_facts(directory) | {"state": "RUNNING"})
+    trained.clear()
+    assert lab.resume(directory, quiet=True, graphs=False) is not None
+    assert not trained and left(directory) == expected
+    assert {str(path.relative_to(there)) for path in there.rglob("*.*")} >= set(expected)
+    assert all((there / name).read_bytes() == content for name, content in expected.items() if "_" in name)
