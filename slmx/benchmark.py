@@ -29,7 +29,7 @@ from slmx.whole import whole, writing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from slmx.spec.model import Spec
+    from slmx.spec.model import MetaSpec, Spec
 
 LABELS = tuple(field.name for field in fields(Cell) if field.name != "spec")
 SECONDS = "benchmark_seconds.csv"  # apart, for the tables are repeated byte for byte
@@ -180,9 +180,15 @@ def _run_cell(cell: Cell, directory: Path, display: BenchmarkDisplay, graphs: bo
         best = check_one(searched.directory / "best_spec.json")
     except SlmxError as error:
         return replace(searched, state="FAILED", reason=str(error), directory=None, earlier=False)
-    fresh = best.model_copy(update={"meta": best.meta.model_copy(update={"seed": cell.spec.meta.seed + 1})})
+    fresh = best.model_copy(update={"meta": best.meta.model_copy(update={"seed": seed_beside(cell.spec.meta)})})
     trained = once(fresh, "train", directory, display.quiet, graphs, brief)
     return replace(trained, seconds=searched.seconds + trained.seconds)
+
+
+def seed_beside(meta: MetaSpec) -> int:
+    """A seed by which nothing of a search was chosen: neither that of its trials nor that of its validation."""
+    validated = meta.validation.seed_after(meta.seed) if meta.validation and meta.validation.top else None
+    return meta.seed + (2 if validated == meta.seed + 1 else 1)
 
 
 def _tell(cell: Cell, outcome: Outcome, directory: Path, display: BenchmarkDisplay) -> None:

@@ -16,12 +16,13 @@ import pytest
 from slmx import benchmark, lab, schedule
 from slmx.analysis.benchmark import analyze_benchmark
 from slmx.analysis.standards import load_standards
-from slmx.benchmark import BenchmarkRun
+from slmx.benchmark import BenchmarkRun, seed_beside
 from slmx.display import Brief
 from slmx.errors import SlmxError
 from slmx.lock import owning
 from slmx.record import read_state, write_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
+from slmx.spec.build import build
 from tests.command import call
 from tests.sweeps import STEEP, raw_of, write
 
@@ -290,6 +291,13 @@ def test_a_search_and_its_best_on_other_seeds(tmp_path: Path) -> None:
     again = benchmark.resume(ended.directory, quiet=True, graphs=False)
     assert again is not None and tables(ended.directory) == before, "the search itself was not done again"
     assert len(list(ended.directory.glob("PPO_CartPole-v1_2*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("validate", "seed"), [(None, 5), ({}, 5), ({"seed": 5}, 6), ({"seed": 6}, 5), ({"seed": 5, "top": 0}, 5)]
+)
+def test_the_best_of_a_search_is_trained_on_seeds_by_which_nothing_was_chosen(validate: Any, seed: int) -> None:
+    assert seed_beside(build("x", raw_of("PPO", meta={"seed": 4, "validate": validate})).meta) == seed
 
 
 @pytest.fixture
