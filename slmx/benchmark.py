@@ -45,8 +45,8 @@ class BenchmarkRun:
 
     @property
     def failed(self) -> bool:
-        """Whether any cell FAILED."""
-        return not self.interrupted and bool((self.table["state"] == "FAILED").any())
+        """Whether any cell is not DONE, though nobody interrupted it."""
+        return not self.interrupted and bool((self.table["state"] != "DONE").any())
 
 
 def run(
@@ -124,7 +124,7 @@ def _added(cells: Sequence[Cell], earlier: Sequence[Cell], directory: Path) -> l
 
 
 def _write_record(directory: Path, name: str, cells: Sequence[Cell], errors: dict[str, str] | None = None) -> None:
-    """Write benchmark.json; `errors` says of cells, by the name of their spec, what broke before they left a run."""
+    """Write benchmark.json; `errors` says of cells, by the name of their spec, why they are not DONE."""
     rows = [
         {key: getattr(cell, key) for key in LABELS}
         | {"error": (errors or {}).get(cell.spec.name, ""), "spec": dump(cell.spec)}
@@ -152,9 +152,8 @@ def _go_on(directory: Path, quiet: bool, graphs: bool, cells: Sequence[Cell] = (
         for place, cell in enumerate(cells, 1):
             display.cell(place, len(cells), cell)
             outcome = _run_cell(cell, directory, display, graphs)
-            lost = outcome.reason if outcome.directory is None else ""  # else its run says it
-            if lost != errors.get(cell.spec.name, ""):
-                errors[cell.spec.name] = lost
+            if outcome.reason != errors.get(cell.spec.name, ""):
+                errors[cell.spec.name] = outcome.reason
                 _write_record(directory, name, cells, errors)
             _tell(cell, outcome, directory, display)
             if interrupted := outcome.state == "STOPPED":
@@ -255,8 +254,8 @@ class BenchmarkDisplay:
         self.console.print()
         print_cells(ended.table, ended.directory, self.console)
         for row in ended.table.to_dict("records"):
-            if row["state"] == "FAILED":
-                self.console.print(Text(f"{row['algorithm']} in {row['env']} FAILED: {row['reason']}"))
+            if row["state"] == "FAILED" or (ended.failed and row["state"] != "DONE"):
+                self.console.print(Text(f"{row['algorithm']} in {row['env']} {row['state']}: {row['reason']}"))
         for suffix in (".png", ".html"):
             if (picture := ended.directory / f"benchmark_graph{suffix}").exists():
                 self.console.print(Text(f"graph: {picture}"))
@@ -265,7 +264,7 @@ class BenchmarkDisplay:
         if ended.interrupted:
             self.console.print(Text(f"to go on: slmx resume {ended.directory}"))
         elif ended.failed:
-            self.console.print(Text(f"to try again what FAILED: slmx resume {ended.directory}"))
+            self.console.print(Text(f"to try again what is not DONE: slmx resume {ended.directory}"))
 
 
 def print_cells(table: pd.DataFrame, directory: Path, console: Console) -> None:

@@ -164,8 +164,8 @@ def _run_job(job: Job, data: Path | None, quiet: bool, graphs: bool) -> Outcome:
         assert ended is not None
         directory = ended.directory
         state = read_state(directory)[1]
-        states = ended.table["state"].tolist()
-        reason = f"{states.count('FAILED')} of {counted(len(states), 'cell')} FAILED" if state == "FAILED" else ""
+        left = [cell for cell in ended.table["state"].tolist() if cell != "DONE"]
+        reason = f"{len(left)} of {counted(len(ended.table), 'cell')} not DONE" if state == "FAILED" else ""
     except KeyboardInterrupt:
         state, reason = "STOPPED", ""
     except SlmxError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import shutil
@@ -18,7 +19,7 @@ from slmx.analysis.benchmark import analyze_benchmark
 from slmx.analysis.standards import load_standards
 from slmx.benchmark import BenchmarkRun, seed_beside
 from slmx.display import Brief
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
 from slmx.lock import owning
 from slmx.record import read_state, write_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
@@ -241,6 +242,51 @@ def test_a_cell_that_breaks_before_it_leaves_a_run(
     again = benchmark.resume(ended.directory, quiet=True, graphs=False)
     assert again is not None and again.table["state"].tolist() == ["DONE", "DONE"]
     assert again.table["reason"].tolist() == ["", ""]
+
+
+def test_a_cell_that_is_left_in_its_midst_is_gone_on_with(
+    whole: BenchmarkRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = iter([OSError(errno.ENOSPC, "No space left on device")])  # until somebody makes room
+
+    def progress(*_: Any) -> None:
+        for error in full:
+            raise WriteError("a table", error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Brief, "progress", progress)
+        ended = run(tmp_path, quiet=False)
+    directory, said = ended.directory, " ".join(capsys.readouterr().out.split())
+    assert ended.failed and not ended.interrupted and read_state(directory) == ("benchmark", "FAILED")
+    assert list(cells(directory).values()) == ["RUNNING", "DONE", "DONE", "DONE"]
+    assert "No space left on device; once that is mended, go on with" in ended.table["reason"].iloc[0]
+    assert "PPO in CartPole-v1 RUNNING: cannot write a table: No space left on device" in said
+    assert f"to try again what is not DONE: slmx resume {directory}" in said
+    aggregated = pd.read_csv(directory / "benchmark_aggregate.csv")
+    assert aggregated["algorithm"].tolist() == ["DQN"], "a full disk is no random play"
+    again = benchmark.resume(directory, quiet=True, graphs=False)
+    assert again is not None and not again.failed and tables(directory) == tables(whole.directory)
+    assert len(list(directory.glob("PPO_CartPole-v1_*"))) == 1
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_search_that_is_left_in_its_midst_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slmx.search import on_tune
+    from slmx.search.node import NodeError
+
+    def killed(search: Any, *_: Any) -> None:
+        raise NodeError(search.directory)
+
+    content = {"algorithm": {"PPO": {"specs.json": "found"}}, "env": {"discrete": "CartPole-v1"}, "search": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(on_tune, "run", killed)
+        ended = run(tmp_path, content)
+    assert ended.failed and read_state(ended.directory) == ("benchmark", "FAILED")
+    assert ended.table["state"].tolist() == ["STOPPED"]
+    assert ended.table["reason"].iloc[0].startswith("Ray's process on this machine was killed")
+    again = benchmark.resume(ended.directory, quiet=True, graphs=False)
+    assert again is not None and again.table[["state", "reason"]].to_numpy().tolist() == [["DONE", ""]]
+    assert len(list(ended.directory.glob("PPO_CartPole-v1_2*"))) == 1
 
 
 def test_a_broken_file_of_one_cell_is_told_in_its_row(whole: BenchmarkRun, tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_a_benchmark_that_failed_goes_on_in_its_directory(
     with monkeypatch.context() as patch:
         patch.setattr(lab, "standard", broken)
         first = run(jobs)
-    assert first.outcomes[0].reason == "1 of 1 cell FAILED" and data() == ["small"]
+    assert first.outcomes[0].reason == "1 of 1 cell not DONE" and data() == ["small"]
     second = run(jobs)
     assert second.outcomes[0].directory == first.outcomes[0].directory and not second.failed and data() == ["small"]
 
