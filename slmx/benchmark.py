@@ -29,7 +29,7 @@ from slmx.whole import whole, writing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from slmx.spec.model import Spec
+    from slmx.spec.model import MetaSpec, Spec
 
 LABELS = tuple(field.name for field in fields(Cell) if field.name != "spec")
 SECONDS = "benchmark_seconds.csv"  # apart, for the tables are repeated byte for byte
@@ -45,8 +45,8 @@ class BenchmarkRun:
 
     @property
     def failed(self) -> bool:
-        """Whether any cell FAILED."""
-        return not self.interrupted and bool((self.table["state"] == "FAILED").any())
+        """Whether any cell is not DONE, though nobody interrupted it."""
+        return not self.interrupted and bool((self.table["state"] != "DONE").any())
 
 
 def run(
@@ -58,19 +58,24 @@ def run(
     where the earlier benchmark has another spec of the same algorithm and environment.
     """
     if into is not None:
-        return _go_on(into, quiet, graphs, benchmark.cells)
+        read_benchmark(into)  # where it is none, no lock is to be left
+        with owning(into, SECONDS):
+            return _go_on(into, quiet, graphs, benchmark.cells)
     directory = make_directory(data, benchmark.name)
     with whole(directory / SECONDS) as file:
         file.write("algorithm,env,state,seconds\n")
     _write_record(directory, benchmark.name, benchmark.cells)
-    return _go_on(directory, quiet, graphs)
+    with owning(directory, SECONDS):
+        return _go_on(directory, quiet, graphs)
 
 
 def resume(directory: Path, quiet: bool = False, graphs: bool = True) -> BenchmarkRun | None:
     """Go on with the cells of a benchmark that are not DONE; None where all are."""
     if read_state(directory)[1] == "DONE":
         return None
-    return _go_on(directory, quiet, graphs)
+    with owning(directory, SECONDS):
+        done = read_state(directory)[1] == "DONE"  # by another process, meanwhile
+        return None if done else _go_on(directory, quiet, graphs)
 
 
 def find(data: Path, benchmark: Benchmark) -> tuple[Path, str] | None:
@@ -119,7 +124,7 @@ def _added(cells: Sequence[Cell], earlier: Sequence[Cell], directory: Path) -> l
 
 
 def _write_record(directory: Path, name: str, cells: Sequence[Cell], errors: dict[str, str] | None = None) -> None:
-    """Write benchmark.json; `errors` says of cells, by the name of their spec, what broke before they left a run."""
+    """Write benchmark.json; `errors` says of cells, by the name of their spec, why they are not DONE."""
     rows = [
         {key: getattr(cell, key) for key in LABELS}
         | {"error": (errors or {}).get(cell.spec.name, ""), "spec": dump(cell.spec)}
@@ -129,33 +134,34 @@ def _write_record(directory: Path, name: str, cells: Sequence[Cell], errors: dic
 
 
 def _go_on(directory: Path, quiet: bool, graphs: bool, cells: Sequence[Cell] = ()) -> BenchmarkRun:
-    """Run what is not DONE yet, with `cells` besides, cell by cell; write the tables after each."""
+    """Run what is not DONE yet, with `cells` besides, cell by cell; write the tables after each.
+
+    The directory is this process's own.
+    """
     from slmx.analysis.benchmark import analyze_benchmark, read_record
 
     name, earlier = read_benchmark(directory)
     display = BenchmarkDisplay(quiet)
-    with owning(directory, SECONDS):
-        cells = [*earlier, *_added(cells, earlier, directory)]
-        errors = {raw["spec"]["name"]: raw["error"] for raw in read_record(directory)["cells"]}
-        _write_record(directory, name, cells, errors)
-        write_state(directory, "benchmark", "RUNNING")
-        display.begin(name, cells, directory)
-        interrupted = False
-        try:
-            for place, cell in enumerate(cells, 1):
-                display.cell(place, len(cells), cell)
-                outcome = _run_cell(cell, directory, display, graphs)
-                lost = outcome.reason if outcome.directory is None else ""  # else its run says it
-                if lost != errors.get(cell.spec.name, ""):
-                    errors[cell.spec.name] = lost
-                    _write_record(directory, name, cells, errors)
-                _tell(cell, outcome, directory, display)
-                if interrupted := outcome.state == "STOPPED":
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
-        ended = BenchmarkRun(directory, analyze_benchmark(directory, graphs), interrupted)
-        write_state(directory, "benchmark", "STOPPED" if interrupted else "FAILED" if ended.failed else "DONE")
+    cells = [*earlier, *_added(cells, earlier, directory)]
+    errors = {raw["spec"]["name"]: raw["error"] for raw in read_record(directory)["cells"]}
+    _write_record(directory, name, cells, errors)
+    write_state(directory, "benchmark", "RUNNING")
+    display.begin(name, cells, directory)
+    interrupted = False
+    try:
+        for place, cell in enumerate(cells, 1):
+            display.cell(place, len(cells), cell)
+            outcome = _run_cell(cell, directory, display, graphs)
+            if outcome.reason != errors.get(cell.spec.name, ""):
+                errors[cell.spec.name] = outcome.reason
+                _write_record(directory, name, cells, errors)
+            _tell(cell, outcome, directory, display)
+            if interrupted := outcome.state == "STOPPED":
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    ended = BenchmarkRun(directory, analyze_benchmark(directory, graphs), interrupted)
+    write_state(directory, "benchmark", "STOPPED" if interrupted else "FAILED" if ended.failed else "DONE")
     display.results(ended)
     return ended
 
@@ -173,9 +179,15 @@ def _run_cell(cell: Cell, directory: Path, display: BenchmarkDisplay, graphs: bo
         best = check_one(searched.directory / "best_spec.json")
     except SlmxError as error:
         return replace(searched, state="FAILED", reason=str(error), directory=None, earlier=False)
-    fresh = best.model_copy(update={"meta": best.meta.model_copy(update={"seed": cell.spec.meta.seed + 1})})
+    fresh = best.model_copy(update={"meta": best.meta.model_copy(update={"seed": seed_beside(cell.spec.meta)})})
     trained = once(fresh, "train", directory, display.quiet, graphs, brief)
     return replace(trained, seconds=searched.seconds + trained.seconds)
+
+
+def seed_beside(meta: MetaSpec) -> int:
+    """A seed by which nothing of a search was chosen: neither that of its trials nor that of its validation."""
+    validated = meta.validation.seed_after(meta.seed) if meta.validation and meta.validation.top else None
+    return meta.seed + (2 if validated == meta.seed + 1 else 1)
 
 
 def _tell(cell: Cell, outcome: Outcome, directory: Path, display: BenchmarkDisplay) -> None:
@@ -242,8 +254,8 @@ class BenchmarkDisplay:
         self.console.print()
         print_cells(ended.table, ended.directory, self.console)
         for row in ended.table.to_dict("records"):
-            if row["state"] == "FAILED":
-                self.console.print(Text(f"{row['algorithm']} in {row['env']} FAILED: {row['reason']}"))
+            if row["state"] == "FAILED" or (ended.failed and row["state"] != "DONE"):
+                self.console.print(Text(f"{row['algorithm']} in {row['env']} {row['state']}: {row['reason']}"))
         for suffix in (".png", ".html"):
             if (picture := ended.directory / f"benchmark_graph{suffix}").exists():
                 self.console.print(Text(f"graph: {picture}"))
@@ -252,7 +264,7 @@ class BenchmarkDisplay:
         if ended.interrupted:
             self.console.print(Text(f"to go on: slmx resume {ended.directory}"))
         elif ended.failed:
-            self.console.print(Text(f"to try again what FAILED: slmx resume {ended.directory}"))
+            self.console.print(Text(f"to try again what is not DONE: slmx resume {ended.directory}"))
 
 
 def print_cells(table: pd.DataFrame, directory: Path, console: Console) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
 from slmx.lazy import torch
 from slmx.session import Program
 from slmx.whole import whole, writing
@@ -49,12 +49,15 @@ def resume(path: Path, program: Program, record: Callable[[Any], R]) -> R:
     """Let a program go on from its checkpoint; or begin, where there is none that is whole and its own.
 
     `record(left)` makes its recording, which goes on from what an earlier one's `state` gave, or is new (None); it may
-    raise SlmxError where the tables are not what they were. Returns the recording.
+    raise SlmxError where the tables are not what they were. Returns the recording. WriteError where they cannot be
+    written: there the checkpoint stays as it is.
     """
     left = _load(path)
     if left is not None and left["began"] == program.began:
         try:
             recording = record(left["record"])
+        except WriteError:  # a full disk damages nothing
+            raise
         except SlmxError:  # then all of it is trained again, and comes out the same
             return record(None)
         program.restore(left["program"])

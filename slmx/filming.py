@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ def main() -> None:
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         os.environ.setdefault("MUJOCO_GL", "egl")  # else MuJoCo looks for a window
     trials = [Path(trial) for trial in json.loads(sys.stdin.readline())]
+    discard(trials, ".session_*.mp4")  # of an earlier process, which was killed or has not ended yet
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)  # graphics libraries like to introduce themselves
         try:
@@ -55,6 +57,9 @@ def main() -> None:
             if line == "finish\n":
                 last.set()
             asked.set()
+        # Nobody writes any more: what was begun, by a training that was killed, stays half a model. It is removed at
+        # once, for another training may go on here before this process ends.
+        discard(trials, ".session_*.tmp")
         over.set()
         asked.set()
 
@@ -62,15 +67,20 @@ def main() -> None:
     with contextlib.suppress(Over):
         while not over.is_set():
             asked.wait()
+            asked.clear()  # first: what is said from here on is seen below, or in the next round
             finishing = last.is_set()
-            asked.clear()
             for trial in trials:
                 film_all(trial, over)
             if finishing:
                 os._exit(0)  # at once: a thread waits for lines still
-    for trial in trials:  # nobody writes any more: what was begun, by a training that was killed, stays half a model
-        for half in (trial / PLACE).glob(".session_*.tmp"):
-            half.unlink(missing_ok=True)
+
+
+def discard(trials: Iterable[Path], halves: str) -> None:
+    """Remove what was begun, by pattern."""
+    for trial in trials:
+        for half in (trial / PLACE).glob(halves):
+            with contextlib.suppress(OSError):  # it may be gone
+                half.unlink()
 
 
 def film_all(trial: Path, over: threading.Event) -> None:
@@ -81,7 +91,9 @@ def film_all(trial: Path, over: threading.Event) -> None:
             film(trial, path, over)
         except Over:
             raise
-        except Exception:
+        except Exception as error:
+            if over.is_set():  # another process may be at the same model, and finds it where it lay
+                raise Over from error
             with (trial / PLACE / ERRORS).open("a") as file:
                 file.write(f"{path.stem}: {traceback.format_exc()}\n")
         path.unlink(missing_ok=True)
@@ -104,7 +116,7 @@ def film(trial: Path, model: Path, over: threading.Event) -> None:
             raise Over
         if env not in films:
             name = f"{model.stem}.mp4" if len(spec.env) == 1 else f"{model.stem}_env_{env}.mp4"
-            hidden = model.with_name(f".{name}")
+            hidden = model.with_name(f".{Path(name).stem}.{os.getpid()}.mp4")
             films[env] = Film(hidden), hidden, model.with_name(name)
         films[env][0].show(picture)
 

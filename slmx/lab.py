@@ -18,7 +18,7 @@ from slmx.errors import SlmxError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.model_file import find_model, read_model
-from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
+from slmx.record import OVER, Recorder, has_ended, make_directory, read_facts, write_spec, write_state
 from slmx.spec.dump import dump
 from slmx.storage import mirrored, store_of
 from slmx.table import written
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
 DEV_FRAMES = 5000
-ENDED = ("DONE", "FAILED")  # states of a run of which nothing is left to do
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,8 @@ def train(
     backends = [spaces.backend for spaces in program.spaces]
     for place in (directory, trial):
         write_spec(place, dump(spec), backends, fitness)
-    return _train(directory, program, display, graphs, check, tensorboard)
+    with owning(directory):
+        return _train(directory, program, display, graphs, check, tensorboard)
 
 
 def resume(
@@ -110,7 +110,7 @@ def resume(
 
     facts = read_facts(directory)
     mode, state = facts.pop("mode"), facts.pop("state")
-    if state in ENDED:
+    if state in OVER:
         return None
     record = read_record(directory)
     if address is not None:
@@ -123,7 +123,10 @@ def resume(
         raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
     if mode == "search":
         return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs, tensorboard)
-    return _train(directory, Program(_sessions(spec)), display or Display(quiet), graphs, False, tensorboard)
+    with owning(directory):
+        if has_ended(directory):  # another process has brought it there meanwhile
+            return None
+        return _train(directory, Program(_sessions(spec)), display or Display(quiet), graphs, False, tensorboard)
 
 
 def _sessions(spec: Spec) -> list[Session]:
@@ -133,7 +136,7 @@ def _sessions(spec: Spec) -> list[Session]:
 
 
 def _train(directory: Path, program: Program, display: Display, graphs: bool, check: bool, tensorboard: bool) -> Run:
-    """Train to the end from where a checkpoint left off, if there is one."""
+    """Train to the end from where a checkpoint left off, if there is one. The directory is this process's own."""
     from slmx import checkpoint
     from slmx.analysis.analyze import analyze
     from slmx.analysis.events import following
@@ -143,7 +146,6 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
     record = lambda state: Recorder(trial, program.sessions, left=state, camera=camera)
     with (
         mirrored(store_of(program.spec.meta.storage, directory)),
-        owning(directory),
         resumable(directory),
         following(directory, tensorboard),
         contextlib.ExitStack() as beside,
@@ -203,7 +205,10 @@ def search(
     from slmx.search.display import SearchDisplay
 
     display = display or SearchDisplay(quiet)
-    return _search(spec, lambda: make_directory(data, spec.name, spec.meta.storage), {}, display, graphs, tensorboard)
+    place = lambda: make_directory(data, spec.name, spec.meta.storage)
+    run = _search(spec, place, {}, display, graphs, tensorboard)
+    assert run is not None  # nobody else knows of it
+    return run
 
 
 def _search(
@@ -213,8 +218,11 @@ def _search(
     display: SearchDisplay,
     graphs: bool,
     tensorboard: bool,
-) -> SearchRun:
-    """Search in the directory that `place` makes or names; `facts`: what run.json says there of an earlier process."""
+) -> SearchRun | None:
+    """Search in the directory that `place` makes or names; `facts`: what run.json says there of an earlier process.
+
+    None where one has brought it to its end meanwhile.
+    """
     with loading():
         from slmx.env import describe
         from slmx.search.experiment import Experiment, searcher_of

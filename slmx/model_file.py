@@ -16,10 +16,10 @@ MODEL = re.compile(r"session_(?P<session>\d+)(?:_(?P<model>best|\d+))?")  # the 
 
 
 def write_model(path: Path, model: dict[str, Tensor], frame: int | None = None) -> None:
-    """Write a model file whole; with the frame that it is of, and on the disk when this returns, if one is given."""
+    """Write a model file whole, on the disk when this returns; with the frame that it is of, if one is given."""
     from safetensors.torch import save
 
-    with whole(path, "wb", sync=frame is not None) as file:
+    with whole(path, "wb", sync=True) as file:
         file.write(save(model, None if frame is None else {"frame": str(frame)}))
 
 

@@ -49,6 +49,8 @@ def once(
     state, reason = "FAILED", ""
     try:
         ended = lab.resume(directory, quiet, graphs, display) if directory else None
+        if ended is None and directory and read_state(directory)[1] == "DONE":  # another process was at it
+            return Outcome("DONE", "", directory, 0.0, earlier=True)
         if ended is None:
             ended = _run(spec, mode, data, quiet, graphs, display)
         directory = ended.directory

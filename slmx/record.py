@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "pydantic", "pandas", "plotly", "ray", "optuna")
+OVER = ("DONE", "FAILED")  # states of a run that has come to its end
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
@@ -96,6 +97,11 @@ def read_state(directory: Path) -> tuple[str, str]:
     return known["mode"], known["state"]
 
 
+def has_ended(directory: Path) -> bool:
+    """Whether nothing is left to do of a run; of one that has not begun there is no run.json."""
+    return (directory / "run.json").exists() and read_state(directory)[1] in OVER
+
+
 def read_facts(directory: Path) -> dict[str, Any]:
     """All that run.json says. SlmxError where it is no run's directory."""
     try:
@@ -154,7 +160,7 @@ def settle(trial: Path, sessions: int, seed: int, state: str, reason: str) -> No
     for own in open_:
         own |= {"state": state, "reason": reason}
     if open_:
-        write_json(path, states)
+        write_json(path, states, sync=True)
 
 
 def is_culled(trial: Path) -> bool:
@@ -215,9 +221,7 @@ class Recorder:
 
     def state(self) -> dict[str, Any]:
         """What it takes to go on from here; all that was written so far is on the disk when this returns."""
-        self.flush()
-        for table in self._tables():
-            table.sync()
+        self._sync()
         return {
             "states": self.states,
             "tables": {table.path.name: (table.lines, table.columns) for table in self._tables()},
@@ -348,16 +352,19 @@ class Recorder:
         for state in self.states:
             if state["state"] != "FAILED":
                 state |= {"state": "FAILED", "reason": reason}
-        self._save_states()
-        self.flush()
+        self._save_states(sync=True)
+        self._sync()
 
     def close(self, program: Program, finished: bool) -> None:
-        """Save the models of all sessions that did not fail, and how each session ended."""
+        """Save the models of all sessions that did not fail, and how each session ended.
+
+        All is on the disk when this returns, so it may be said that the training has ended.
+        """
         self.end(program, "DONE" if finished else "STOPPED")
 
     def end(self, program: Program, ended: str, reason: str = "") -> None:
         """Likewise, with how sessions ended that did not fail."""
-        self.flush()
+        self._sync()
         for m, state in enumerate(self.states):
             if state["state"] == "FAILED":
                 continue
@@ -365,7 +372,7 @@ class Recorder:
             write_model(
                 self.directory / "model" / f"session_{state['session']}.safetensors", program.model(self.first + m)
             )
-        self._save_states()
+        self._save_states(sync=True)
 
     def _film(self, m: int, frame: int, model: Model) -> None:
         """Hand a session's model to the camera, if there is one and the session is to be filmed."""
@@ -408,8 +415,14 @@ class Recorder:
         for table in self._tables():
             table.flush()
 
-    def _save_states(self) -> None:
-        write_json(self.directory / "sessions.json", self.states)
+    def _sync(self) -> None:
+        """Bring all that was told so far into the files, and wait until the disk has it."""
+        self.flush()
+        for table in self._tables():
+            table.sync()
+
+    def _save_states(self, sync: bool = False) -> None:
+        write_json(self.directory / "sessions.json", self.states, sync)
 
 
 class Records:

@@ -158,14 +158,14 @@ def _run_job(job: Job, data: Path | None, quiet: bool, graphs: bool) -> Outcome:
     try:
         data = folder_of(data, [cell.spec for cell in job.what.cells])
         found = benchmark.find(data, job.what)
-        if found and found[1] == "DONE":
+        ended = benchmark.resume(found[0], quiet, graphs) if found else benchmark.run(job.what, data, quiet, graphs)
+        if found and ended is None:
             return Outcome("DONE", "", found[0], 0.0, earlier=True)
-        ended = benchmark.resume(found[0], quiet, graphs) if found else None
-        ended = ended or benchmark.run(job.what, data, quiet, graphs)
+        assert ended is not None
         directory = ended.directory
         state = read_state(directory)[1]
-        states = ended.table["state"].tolist()
-        reason = f"{states.count('FAILED')} of {counted(len(states), 'cell')} FAILED" if state == "FAILED" else ""
+        left = [cell for cell in ended.table["state"].tolist() if cell != "DONE"]
+        reason = f"{len(left)} of {counted(len(ended.table), 'cell')} not DONE" if state == "FAILED" else ""
     except KeyboardInterrupt:
         state, reason = "STOPPED", ""
     except SlmxError as error:

@@ -1,7 +1,8 @@
 """Results at a URI (meta.storage): what a run leaves is copied there as it goes, and from there to wherever it goes on.
 
-The folder here is what is worked with; the one at the URI is its copy. Files are copied whole, and what is newer there
-than the rest is found damaged by whoever resumes, as after a crash: it is trained again.
+The folder here is what is worked with; the one at the URI is its copy. Files are copied whole, those last that say how
+far the rest is; what is newer than the rest nevertheless is found damaged by whoever resumes, as after a crash: it is
+trained again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from slmx.whole import whole, writing
 
 URI = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")
 SECONDS = 10.0  # between two copies
+LAST = ("checkpoint", "ended", "run.json")
+"""What says how far the rest is, by name: copied there after all else, in this order, and from there before it."""
 STAMPS = ("size", "mtime", "ETag", "etag", "md5Hash", "content_md5", "LastModified", "last_modified", "updated")
 """What file systems say of a file that tells whether it has changed."""
 
@@ -66,23 +69,29 @@ class Store:
         with self._lock, self._reaching():
             found = self._stamps(parts or (self.folder,))
             inside = tuple(self._name(part) for part in parts)
+            for name, stamp in sorted(found.items(), key=lambda file: _turn(file[0])):
+                if self._here.get(name) == stamp:
+                    continue
+                if _turn(name) and self._stamps((self.folder / name,)).get(name) != stamp:
+                    continue  # it says more by now than what was copied before it, with which it comes next time
+                self._put(name)
+                self._here[name] = stamp
             for name in [name for name in self._here if name not in found and _within(name, inside)]:
-                with contextlib.suppress(FileNotFoundError):
-                    self.fs.rm_file(f"{self.root}/{name}")
-                del self._here[name]
-            for name, stamp in found.items():
-                if self._here.get(name) != stamp:
-                    self._put(name)
-                    self._here[name] = stamp
+                self._remove(name)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file there, whoever has copied it there."""
+        with self._lock, self._reaching():
+            self._remove(self._name(file))
 
     def pull(self, *parts: Path) -> None:
         """Copy what has changed there; of these files and folders alone if any are named."""
         with self._lock, self._reaching():
             self.fs.invalidate_cache()
-            for part in parts or [self.folder]:
-                place = f"{self.root}/{self._name(part)}".rstrip("/")
-                for path, known in self.fs.find(place, detail=True).items():
-                    self._get(str(path), _stamp(known))
+            for part in sorted(map(self._name, parts or [self.folder]), key=_turn, reverse=True):
+                found: dict[str, Any] = self.fs.find(f"{self.root}/{part}".rstrip("/"), detail=True)
+                for path in sorted(found, key=lambda path: _turn(self._below(path)), reverse=True):
+                    self._get(path, _stamp(found[path]))
 
     def there(self, *files: Path) -> tuple[tuple[str, ...] | None, ...]:
         """What tells of each of these files whether its copy at the URI has changed; None where there is none."""
@@ -111,8 +120,13 @@ class Store:
         with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
             self.fs.put_file(str(self.folder / name), there)
 
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.root}/{name}")
+        self._here.pop(name, None)
+
     def _get(self, there: str, stamp: tuple[str, ...]) -> None:
-        name = there[len(self.root) :].lstrip("/")
+        name = self._below(there)
         if self._there.get(name) == stamp:
             return
         here = self.folder / name
@@ -134,6 +148,10 @@ class Store:
                     found[self._name(file)] = (file.stat().st_size, file.stat().st_mtime_ns)
         return found
 
+    def _below(self, there: str) -> str:
+        """The name of a file at the URI."""
+        return there[len(self.root) :].lstrip("/")
+
     def _name(self, path: Path) -> str:
         name = path.relative_to(self.folder).as_posix()
         return "" if name == "." else name
@@ -152,6 +170,11 @@ class Store:
 
 def _stamp(known: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(known.get(key)) for key in STAMPS)
+
+
+def _turn(name: str) -> int:
+    """When a file or folder is copied there: what says nothing of others is first."""
+    return max((turn for turn, last in enumerate(LAST, 1) if last in name.split("/")), default=0)
 
 
 def _within(name: str, parts: tuple[str, ...]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import re
 import shutil
@@ -15,11 +17,13 @@ import pytest
 from slmx import benchmark, lab, schedule
 from slmx.analysis.benchmark import analyze_benchmark
 from slmx.analysis.standards import load_standards
-from slmx.benchmark import BenchmarkRun
+from slmx.benchmark import BenchmarkRun, seed_beside
 from slmx.display import Brief
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
+from slmx.lock import owning
 from slmx.record import read_state, write_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
+from slmx.spec.build import build
 from tests.command import call
 from tests.sweeps import STEEP, raw_of, write
 
@@ -160,6 +164,22 @@ def test_a_killed_benchmark_runs_only_what_is_not_there(whole: BenchmarkRun, tmp
     assert (directory / "benchmark_seconds.csv").read_text().count("\n") == rows + 1
 
 
+def test_a_benchmark_that_another_process_has_ended_meanwhile_is_left_alone(
+    whole: BenchmarkRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "ended"
+    shutil.copytree(whole.directory, directory)
+    write_state(directory, "benchmark", "RUNNING")
+
+    def late(*held: Any) -> contextlib.AbstractContextManager[None]:
+        write_state(directory, "benchmark", "DONE")
+        return owning(*held)
+
+    monkeypatch.setattr(benchmark, "owning", late)
+    monkeypatch.setattr(benchmark, "once", None)
+    assert benchmark.resume(directory, quiet=True, graphs=False) is None
+
+
 def test_cells_are_added_to_an_earlier_benchmark(whole: BenchmarkRun, tmp_path: Path) -> None:
     directory = tmp_path / "grown"
     shutil.copytree(whole.directory, directory)
@@ -183,7 +203,8 @@ def test_cells_are_added_to_an_earlier_benchmark(whole: BenchmarkRun, tmp_path: 
         run(tmp_path, SMALL | {"max_frame": 160}, into=directory)
     assert read_state(directory) == ("benchmark", "DONE"), "nothing was begun"
     with pytest.raises(SlmxError, match=r"benchmark\.json: no such file"):
-        run(tmp_path, into=tmp_path)
+        run(tmp_path, into=tmp_path / "files")
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == ["small.json", "specs.json"]
 
 
 def test_a_cell_that_fails_is_a_row_and_the_others_go_on(tmp_path: Path) -> None:
@@ -221,6 +242,51 @@ def test_a_cell_that_breaks_before_it_leaves_a_run(
     again = benchmark.resume(ended.directory, quiet=True, graphs=False)
     assert again is not None and again.table["state"].tolist() == ["DONE", "DONE"]
     assert again.table["reason"].tolist() == ["", ""]
+
+
+def test_a_cell_that_is_left_in_its_midst_is_gone_on_with(
+    whole: BenchmarkRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = iter([OSError(errno.ENOSPC, "No space left on device")])  # until somebody makes room
+
+    def progress(*_: Any) -> None:
+        for error in full:
+            raise WriteError("a table", error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Brief, "progress", progress)
+        ended = run(tmp_path, quiet=False)
+    directory, said = ended.directory, " ".join(capsys.readouterr().out.split())
+    assert ended.failed and not ended.interrupted and read_state(directory) == ("benchmark", "FAILED")
+    assert list(cells(directory).values()) == ["RUNNING", "DONE", "DONE", "DONE"]
+    assert "No space left on device; once that is mended, go on with" in ended.table["reason"].iloc[0]
+    assert "PPO in CartPole-v1 RUNNING: cannot write a table: No space left on device" in said
+    assert f"to try again what is not DONE: slmx resume {directory}" in said
+    aggregated = pd.read_csv(directory / "benchmark_aggregate.csv")
+    assert aggregated["algorithm"].tolist() == ["DQN"], "a full disk is no random play"
+    again = benchmark.resume(directory, quiet=True, graphs=False)
+    assert again is not None and not again.failed and tables(directory) == tables(whole.directory)
+    assert len(list(directory.glob("PPO_CartPole-v1_*"))) == 1
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_search_that_is_left_in_its_midst_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from slmx.search import on_tune
+    from slmx.search.node import NodeError
+
+    def killed(search: Any, *_: Any) -> None:
+        raise NodeError(search.directory)
+
+    content = {"algorithm": {"PPO": {"specs.json": "found"}}, "env": {"discrete": "CartPole-v1"}, "search": True}
+    with monkeypatch.context() as patch:
+        patch.setattr(on_tune, "run", killed)
+        ended = run(tmp_path, content)
+    assert ended.failed and read_state(ended.directory) == ("benchmark", "FAILED")
+    assert ended.table["state"].tolist() == ["STOPPED"]
+    assert ended.table["reason"].iloc[0].startswith("Ray's process on this machine was killed")
+    again = benchmark.resume(ended.directory, quiet=True, graphs=False)
+    assert again is not None and again.table[["state", "reason"]].to_numpy().tolist() == [["DONE", ""]]
+    assert len(list(ended.directory.glob("PPO_CartPole-v1_2*"))) == 1
 
 
 def test_a_broken_file_of_one_cell_is_told_in_its_row(whole: BenchmarkRun, tmp_path: Path) -> None:
@@ -271,6 +337,13 @@ def test_a_search_and_its_best_on_other_seeds(tmp_path: Path) -> None:
     again = benchmark.resume(ended.directory, quiet=True, graphs=False)
     assert again is not None and tables(ended.directory) == before, "the search itself was not done again"
     assert len(list(ended.directory.glob("PPO_CartPole-v1_2*"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("validate", "seed"), [(None, 5), ({}, 5), ({"seed": 5}, 6), ({"seed": 6}, 5), ({"seed": 5, "top": 0}, 5)]
+)
+def test_the_best_of_a_search_is_trained_on_seeds_by_which_nothing_was_chosen(validate: Any, seed: int) -> None:
+    assert seed_beside(build("x", raw_of("PPO", meta={"seed": 4, "validate": validate})).meta) == seed
 
 
 @pytest.fixture

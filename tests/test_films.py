@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import signal
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ import pytest
 from imageio_ffmpeg import count_frames_and_secs
 
 from slmx import camera, filming, lab
+from slmx.display import Film
 from slmx.env import EnvSpec, filmable
 from slmx.errors import SpecError
 from slmx.search.job import Job
@@ -89,6 +94,7 @@ def test_what_was_not_filmed_before_a_kill_is_filmed_later(
         blind.setattr(lab, "filming", lambda *_: contextlib.nullcontext(Blind()))
         directory = interrupted(one, tmp_path, 450)
     assert sorted(films(left(directory))) == [f"session_0_{frame}.safetensors" for frame in (100, 200, 300, 400)]
+    (directory / "trial_0/video/.session_0_100.1.mp4").write_bytes(b"half a film")
     assert resumed(directory) == expected
 
 
@@ -167,15 +173,20 @@ def test_a_best_that_cannot_be_told_is_an_error() -> None:
     assert [error.path for error in problems(one)] == ["meta.video.best"]
 
 
+def beginning_with(code: str) -> str:
+    """What the process that films runs, with something done first."""
+    begin, _, rest = camera.START.partition("from slmx.filming")
+    return f"{begin}exec({code!r}); from slmx.filming{rest}"
+
+
 def test_what_cannot_be_seen_here_stops_a_run_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for render, says in (
         ("raise OSError('no light')", "OSError: no light"),
         ("os._exit(6)", "rendering ends the process"),
     ):
         start = f"from slmx.env.base import Env\nimport os\ndef dark(self):\n    {render}\nEnv.render = dark\n"
-        begin, _, rest = camera.START.partition("from slmx.filming")
         with monkeypatch.context() as dark:
-            dark.setattr(camera, "START", f"{begin}exec({start!r}); from slmx.filming{rest}")
+            dark.setattr(camera, "START", beginning_with(start))
             with pytest.raises(SpecError, match=f"meta.video: {says}"):
                 lab.train(filmed(), tmp_path, quiet=True, graphs=False)
     assert not list(tmp_path.glob("*/trial_0/sessions.json")), "nothing had begun"
@@ -191,6 +202,104 @@ def test_a_film_that_fails_harms_nobody_and_is_told(tmp_path: Path) -> None:
     filming.film_all(directory / "trial_0", threading.Event())
     assert sorted(path.name for path in place.iterdir()) == ["error.txt", "session_0_600.mp4"]
     assert (place / "error.txt").read_text().startswith("session_0_100: Traceback")
+
+
+def wait_for(seen: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not seen():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+SLOW = """
+import threading, time
+from slmx import filming
+class Slow(threading.Event):
+    def clear(self):
+        time.sleep(1)
+        super().clear()
+threading.Event = Slow
+filming.probe = filming.filmed_spec = str
+"""
+
+
+def test_the_last_word_is_heard_whenever_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the process forgets that it was asked to look, which here takes it a second."""
+    monkeypatch.setattr(camera, "START", beginning_with(SLOW))
+    own = camera.Camera([tmp_path])
+    try:
+        time.sleep(0.3)
+        own._tell("finish")
+        assert own._process.wait(20) == 0
+    finally:
+        own.close()
+
+
+LATE = """
+import time
+from slmx import filming
+def film_all(trial, over):
+    while not (trial / "end").exists():
+        time.sleep(0.01)
+filming.probe, filming.filmed_spec, filming.film_all = str, str, film_all
+"""
+
+
+def test_a_process_that_outlives_its_training_leaves_the_next_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half models of the one go at once, and those of the other stay, however long it takes to end."""
+    monkeypatch.setattr(camera, "START", beginning_with(LATE))
+    half = tmp_path / "video" / ".session_0_100.safetensors.tmp"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    own = camera.Camera([tmp_path])
+    try:
+        own._input.close()
+        wait_for(lambda: not half.exists())
+        half.write_bytes(b"half of what a resumed training writes")
+    finally:
+        (tmp_path / "end").touch()
+        own.close()
+    assert half.exists()
+
+
+def test_two_processes_film_the_same_model_each_in_a_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = lab.train(filmed(), tmp_path, quiet=True, graphs=False).directory
+    place, seen = directory / "trial_0/video", []
+    show = Film.show
+
+    def shown(self: Film, picture: Any) -> None:
+        seen.append({path.name for path in place.glob(".*")})
+        show(self, picture)
+
+    monkeypatch.setattr(Film, "show", shown)
+    for number in (1, 2):
+        shutil.copy(directory / "trial_0/model/session_0.safetensors", place / "session_0_600.safetensors")
+        monkeypatch.setattr(os, "getpid", lambda number=number: number)
+        filming.film_all(directory / "trial_0", threading.Event())
+    assert set.union(*seen) == {".session_0_600.1.mp4", ".session_0_600.2.mp4"}
+    assert [path.name for path in place.iterdir()] == ["session_0_600.mp4"]
+
+
+def test_what_breaks_when_nobody_waits_for_it_any_more_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next process films the model."""
+    model = tmp_path / "video" / "session_0_100.safetensors"
+    model.parent.mkdir()
+    model.touch()
+
+    def breaks(trial: Path, model: Path, over: threading.Event) -> None:
+        over.set()
+        raise FileNotFoundError("another process has removed what was begun")
+
+    monkeypatch.setattr(filming, "film", breaks)
+    with pytest.raises(filming.Over):
+        filming.film_all(tmp_path, threading.Event())
+    assert list(model.parent.iterdir()) == [model]
 
 
 def test_trials_of_a_search_are_filmed_where_it_is_asked_for(tmp_path: Path) -> None:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from slmx import checkpoint, lab
 from slmx.alongside import alongside
 from slmx.display import Display
-from slmx.errors import SlmxError
+from slmx.errors import SlmxError, WriteError
 from slmx.lock import owning
 from slmx.record import Recorder, read_state
 from slmx.session import Program, Session
 from slmx.spec.build import build
 from slmx.spec.check import check_one
 from slmx.spec.model import Spec
+from slmx.table import Table
 from slmx.watch import Silence
 from tests import test_members as members
 from tests.command import call
@@ -177,6 +183,25 @@ def test_what_is_damaged_is_trained_again(damage: str, tmp_path: Path) -> None:
     assert resumed(directory) == whole(one, tmp_path)
 
 
+def test_what_cannot_be_written_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tiny()
+    directory = interrupted(one, tmp_path, 450)
+    before, rewrite = left(directory), Table._rewrite
+    full = iter([OSError(errno.ENOSPC, "No space left on device")])  # until somebody makes room
+
+    def written(self: Table, rows: Iterable[list[Any]]) -> None:
+        for error in full:
+            raise WriteError(self.path, error)
+        rewrite(self, rows)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Table, "_rewrite", written)
+        with pytest.raises(WriteError, match="No space left on device; once that is mended, go on with: slmx resume"):
+            lab.resume(directory, quiet=True, graphs=False)
+    assert left(directory) == before | {"run.json": (directory / "run.json").read_bytes()}
+    assert resumed(directory) == whole(one, tmp_path)
+
+
 def test_what_is_not_damaged_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = interrupted(tiny(), tmp_path, 450)
     begun: list[int] = []
@@ -184,6 +209,37 @@ def test_what_is_not_damaged_is_not_trained_again(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Program, "_epoch", lambda self, *args: begun.append(self.frames[0]) or epoch(self, *args))
     resumed(directory)
     assert begun == [300, 450]
+
+
+def on_the_disk(monkeypatch: pytest.MonkeyPatch) -> dict[Path, bytes]:
+    """What the disk is known to have of each file; the one that was waited for last stands last."""
+    found: dict[Path, bytes] = {}
+    wait = os.fsync
+
+    def waiting(handle: int) -> None:
+        wait(handle)
+        path = Path(f"/proc/self/fd/{handle}").readlink()
+        if path.is_file():
+            path, content = path.with_name(path.name.removeprefix(".").removesuffix(".tmp")), path.read_bytes()
+            found.pop(path, None)
+            found[path] = content
+
+    monkeypatch.setattr(os, "fsync", waiting)
+    return found
+
+
+def lasting(trial: Path) -> dict[Path, bytes]:
+    """The files of a trial that cannot be made again of others."""
+    paths = [*trial.glob("*_?.csv"), trial / "speed.csv", trial / "sessions.json", *trial.glob("model/*")]
+    assert len(paths) > 4
+    return {path: path.read_bytes() for path in paths}
+
+
+def test_a_run_is_done_when_the_disk_has_all_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = on_the_disk(monkeypatch)
+    directory = lab.train(tiny(env={"max_frame": 100}), tmp_path, quiet=True, graphs=False).directory
+    assert disk.items() >= lasting(directory / "trial_0").items()
+    assert list(disk)[-1] == directory / "run.json"
 
 
 def test_a_finished_run_has_nothing_to_resume(
@@ -219,6 +275,21 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     with owning(directory), pytest.raises(SlmxError, match="another process is running this"):
         lab.resume(directory)
     resumed(directory)
+
+
+def test_what_another_process_has_ended_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, ended = interrupted(tiny(), tmp_path, 450), {}
+
+    def late(run: Path) -> AbstractContextManager[None]:
+        monkeypatch.undo()
+        ended.update(resumed(run))
+        return owning(run)
+
+    monkeypatch.setattr(lab, "owning", late)
+    assert lab.resume(directory, quiet=True, graphs=False) is None
+    assert left(directory) == ended
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

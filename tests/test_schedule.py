@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from slmx import lab, schedule
+from slmx import benchmark, lab, schedule
 from slmx.errors import SlmxError, SpecErrors
 from slmx.once import find_runs, once
 from slmx.record import read_state, write_state
@@ -131,7 +131,7 @@ def test_a_benchmark_that_failed_goes_on_in_its_directory(
     with monkeypatch.context() as patch:
         patch.setattr(lab, "standard", broken)
         first = run(jobs)
-    assert first.outcomes[0].reason == "1 of 1 cell FAILED" and data() == ["small"]
+    assert first.outcomes[0].reason == "1 of 1 cell not DONE" and data() == ["small"]
     second = run(jobs)
     assert second.outcomes[0].directory == first.outcomes[0].directory and not second.failed and data() == ["small"]
 
@@ -244,6 +244,21 @@ def test_a_run_that_another_process_holds_is_left_alone(tmp_path: Path) -> None:
         holder.communicate()
     assert outcome.state == "FAILED" and "another process is running this" in outcome.reason
     assert read_state(first.directory) == ("train", "RUNNING")
+
+
+def test_what_another_process_ends_meanwhile_is_not_run_again(
+    run: Callable[[Any], ScheduleRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = {"specs.json": {"ppo": "train"}, "bench.json": {"small": "benchmark"}}
+    first = run(jobs)
+    for (module, mode), outcome in zip(((lab, "train"), (benchmark, "benchmark")), first.outcomes, strict=True):
+        assert outcome.directory is not None
+        write_state(outcome.directory, mode, "RUNNING")
+        monkeypatch.setattr(module, "resume", lambda directory, *_, mode=mode: write_state(directory, mode, "DONE"))
+    again = run(jobs)
+    assert [(outcome.state, outcome.earlier) for outcome in again.outcomes] == [("DONE", True)] * 2
+    assert [outcome.directory for outcome in again.outcomes] == [outcome.directory for outcome in first.outcomes]
+    assert data() == ["ppo", "small"]
 
 
 def test_what_lies_in_the_data_folder_beside_runs_is_no_matter(tmp_path: Path) -> None:

@@ -71,6 +71,67 @@ def test_what_changed_is_copied_and_what_is_gone_is_removed(
     assert copied == ["one", "one"] and store.fs.cat_file(f"{store.root}/one") == b"newer"
 
 
+def test_what_says_how_far_the_rest_is_comes_after_it(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, copied = tmp_path / "a" / "run", []
+    store, other = Store(uri, here), Store(uri, tmp_path / "b" / "run")
+    ours = ("trial_0/session_0.csv", "checkpoint/program_0.pt", "ended/program_1.json", "run.json")
+    for name in (*ours, *(f"validation/{name}" for name in ours[:3])):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("1")
+    for name in ("put_file", "rm_file"):
+
+        def noted(fs: Any, *paths: str, real: Any = getattr(type(store.fs), name)) -> None:
+            copied.append(paths[-1].removeprefix(f"{store.root}/"))
+            real(fs, *paths)
+
+        monkeypatch.setattr(type(store.fs), name, noted)
+    store.push()
+    order = ["trial_0", "trial_0", "checkpoint", "checkpoint", "ended", "ended", "run.json"]
+    kinds = lambda: [next(part for part in name.split("/") if part != "validation") for name in copied]
+    assert kinds() == order
+    copied.clear()
+    monkeypatch.setattr(other, "_get", lambda there, stamp: copied.append(there.removeprefix(f"{other.root}/")))
+    other.pull()
+    assert kinds() == order[::-1]
+    copied.clear()
+    other.pull(*(tmp_path / "b" / "run" / name for name in ours[:3]))
+    assert copied == list(ours[2::-1])
+    copied.clear()
+    (here / ours[1]).unlink()
+    (here / ours[2]).write_text("that it has ended")
+    store.push()
+    assert copied == [ours[2], ours[1]], "what is gone goes last"
+
+
+def test_a_checkpoint_is_no_newer_there_than_the_tables(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "run"
+    for name in ("trial_0", "checkpoint"):
+        (here / name).mkdir(parents=True)
+    table, saved = here / "trial_0" / "session_0.csv", here / "checkpoint" / "program_0.pt"
+    table.write_text("1")
+    saved.write_text("1")
+    store = Store(uri, here)
+    put = Store._put
+
+    def slow(self: Store, name: str) -> None:
+        put(self, name)
+        table.write_text("1\n2")
+        saved.write_text("of 2")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Store, "_put", slow)
+        store.push()
+    assert store.there(saved) == (None,)
+    store.push()
+    other = Store(uri, tmp_path / "other" / "run")
+    other.pull()
+    assert files(other.folder) == {"trial_0/session_0.csv": b"1\n2", "checkpoint/program_0.pt": b"of 2"}
+
+
 def test_a_training_is_at_its_uri_when_it_is_done(uri: str, tmp_path: Path) -> None:
     one = tiny(storage=uri)
     run = lab.train(one, tmp_path / "data", quiet=True, graphs=False)

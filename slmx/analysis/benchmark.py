@@ -107,13 +107,15 @@ def cell_row(cell: dict[str, Any], runs: dict[str, Path]) -> tuple[dict[str, Any
         searched = runs.get(spec["name"])
         state = read_state(searched)[1] if searched else OPEN
         # a search that is done waits for the training of its best
-        row |= {"state": FAILED if cell["error"] else OPEN if state == "DONE" else state, "reason": cell["error"]}
+        row["state"] = state if state not in ("DONE", OPEN) else FAILED if cell["error"] else OPEN
     else:
         try:
             numbers, scores = run_row(TrialFiles(run / "trial_0"))
             row |= numbers
         except SlmxError as error:
             row |= {"state": FAILED, "reason": str(error)}
+    if row["state"] != "DONE":
+        row["reason"] = cell["error"] or row["reason"]
     if row["state"] == FAILED:
         scores = np.zeros(spec["meta"]["max_session"])
     return row, scores

@@ -176,8 +176,12 @@ def fitness(vector: ArrayLike) -> float:
 
 
 def fitness_corrected(vector: ArrayLike) -> float:
-    r"""$mean(|v|)$, SLM-Lab v3.1's norm, on the corrected dimensions."""
-    return float(np.mean(np.abs(np.asarray(vector, float))))
+    r"""$mean(v)$ of the corrected dimensions: SLM-Lab v3.1's norm, $mean(|v|)$, without its absolute value.
+
+    The two are equal where no dimension is below 0. An unclipped strength may be, and a policy worse than random would
+    be the fitter by it the worse it is.
+    """
+    return float(np.mean(np.asarray(vector, float)))
 
 
 # --- v4/v5: checkpoints ----------------------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ Setting = dict[str, Any]
 Score = float | Sequence[float] | None
 """What a setting reached: the objective itself, whichever way is up, or one number for each of several."""
 
+Rungs = Sequence[float | None]
+"""What a setting had reached at each rung that it came to; None where that was no number."""
+
 
 class Searcher:
     """Hands out settings, numbered from 1 in the order of asking; number 0 is the spec as it stands.
@@ -49,12 +52,11 @@ class Searcher:
         """The next setting."""
         raise NotImplementedError
 
-    def tell(
-        self, number: int, setting: Setting, score: Score, rungs: Sequence[float] = (), culled: bool = False
-    ) -> None:
+    def tell(self, number: int, setting: Setting, score: Score, rungs: Rungs = (), culled: bool = False) -> None:
         """How well a setting did; None if it failed, or if it was culled.
 
-        `rungs`: its objective at each rung that it passed; of one that was culled the last is where it stayed behind.
+        `rungs`: its objective at each rung that it came to, in their order; of one that was culled the last is where it
+        stayed behind.
         """
 
     def _combination(self) -> dict[str, int]:
@@ -64,18 +66,19 @@ class Searcher:
         places = next(itertools.islice(combinations, (self.asked - 1) % self.space.grid, None))
         return dict(zip((domain.path for domain in grids), places, strict=True))
 
-    def _judged(self, score: Score, rungs: Sequence[float], culled: bool) -> tuple[float, ...] | None:
+    def _judged(self, score: Score, rungs: Rungs, culled: bool) -> tuple[float, ...] | None:
         """A number for each objective, for whoever learns from numbers alone; None before any setting came to its end.
 
         What failed counts as the worst that came to its end: left out, it would be drawn again and again. What was
-        culled counts as its last rung, or as that worst where it is less.
+        culled counts as its last rung that has a number, or as that worst where it is less.
         """
         if score is not None:
             numbers = tuple(score) if isinstance(score, Sequence) else (score,)
             self._worst = self._worse(numbers, self._worst or numbers)
             return numbers
-        if culled and rungs and len(self.modes) == 1:
-            return self._worse((rungs[-1],), self._worst or (rungs[-1],))
+        last = next((value for value in reversed(rungs) if value is not None), None)
+        if culled and last is not None and len(self.modes) == 1:
+            return self._worse((last,), self._worst or (last,))
         return self._worst
 
     def _worse(self, one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:

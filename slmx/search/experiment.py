@@ -19,8 +19,9 @@ from slmx.errors import SpecError, WriteError
 from slmx.footprint import refuse_what_cannot_fit
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import SPACE, write_json, write_spec, write_state
+from slmx.record import SPACE, has_ended, write_json, write_spec, write_state
 from slmx.search import cluster
+from slmx.search.journal import ENDED, read_ended
 from slmx.search.leave import leaving
 from slmx.search.plan import Plan
 from slmx.search.search import Search
@@ -115,13 +116,13 @@ class Experiment:
         """What carries files between this machine and a cluster's, where they share no folder."""
         return self.store if self.spec.meta.ray_address not in (None, "local") else None
 
-    def run(self, place: Callable[[], Path], facts: dict[str, Any]) -> SearchRun:
+    def run(self, place: Callable[[], Path], facts: dict[str, Any]) -> SearchRun | None:
         """Search, validate and report, in the directory that `place` makes or names.
 
-        `facts`: what run.json says there of an earlier process. Ctrl-C ends the search or its validation, and keeps
-        what there is.
+        `facts`: what run.json says there of an earlier process; None where one has brought it to its end meanwhile.
+        Ctrl-C ends the search or its validation, and keeps what there is.
         """
-        spec, searcher, state = self.spec, self.searcher, "STOPPED"
+        spec, searcher = self.spec, self.searcher
         with leaving(ray_for(spec, meanwhile=LATER)) as (folder, leave):
             from slmx.search import on_tune
 
@@ -136,25 +137,44 @@ class Experiment:
                 domains = searcher.space.domains
                 write_json(directory / SPACE, {own.path: {"kind": own.kind, "args": own.args} for own in domains})
             self.store = store_of(spec.meta.storage, directory)
-            with (
-                mirrored(self.store),
-                owning(directory),
-                resumable(directory),
-                following(directory, self.tensorboard),
-            ):
-                write_state(directory, "search", "RUNNING", **facts)
-                try:
-                    ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
-                    if not ended.interrupted:
-                        state = "FAILED" if ended.failed else "DONE"
-                finally:
-                    with contextlib.suppress(WriteError):
-                        write_state(directory, "search", state, **facts)
-                return ended
+            with owning(directory), resumable(directory):
+                if has_ended(directory):
+                    return None
+                self._catch_up(directory)
+                return self._run(directory, facts, folder, leave)
+
+    def _catch_up(self, directory: Path) -> None:
+        """Bring here what workers have sent since an earlier process ended, before what it left is copied over it.
+
+        Of trials that had ended here, nothing is newer there.
+        """
+        if self._between is None:
+            return
+        for place in (directory, directory / NAME):
+            complete = {place / f"trial_{number}" for number in read_ended(place)}
+            self._between.pull(place / ENDED, place / checkpoint.FOLDER)
+            trials = {*place.glob("trial_*"), *(place / f"trial_{number}" for number in read_ended(place))}
+            for trial in trials - complete:
+                self._between.pull(trial)
+
+    def _run(self, directory: Path, facts: dict[str, Any], folder: Path, leave: Callable[[], None]) -> SearchRun:
+        """Likewise, in a directory that is this process's own; `leave`: called when Ray is needed no more."""
+        state = "STOPPED"
+        with mirrored(self.store), following(directory, self.tensorboard):
+            write_state(directory, "search", "RUNNING", **facts)
+            try:
+                ended = self._conduct(directory, facts["settings"], facts["workers"], folder, leave)
+                if not ended.interrupted:
+                    state = "FAILED" if ended.failed else "DONE"
+            finally:
+                with contextlib.suppress(WriteError):
+                    write_state(directory, "search", state, **facts)
+            return ended
 
     def _conduct(self, directory: Path, size: int, workers: int, folder: Path, leave: Callable[[], None]) -> SearchRun:
-        """`leave`: called when Ray is needed no more."""
-        from slmx.analysis.analyze import analyze, analyze_validation
+        import pandas as pd
+
+        from slmx.analysis.analyze import analyze, analyze_validation, read_trials
 
         plan = Plan(self.spec, self.searcher, size)
         search = Search(self.spec, directory, plan, self.backends, self.fitness, workers, self._between)
@@ -162,6 +182,9 @@ class Experiment:
         interrupted = self._train(search, workers, folder)
         if interrupted or not self.fresh:
             leave()
+        if not read_trials(directory):  # it was told to stop before its first program began
+            self.display.saved(search, None, interrupted)
+            return SearchRun(directory, pd.DataFrame(), pd.DataFrame(), None, interrupted)
         table = analyze(directory, graphs=self.graphs)
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None

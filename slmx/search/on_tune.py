@@ -143,8 +143,11 @@ class Interrupt(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether Tune may end, which then waits for no program longer than five seconds."""
-        working = (program in self.begun and not own.rests for program, own in self.search.running.items())
-        return self.alone or (self.asked and not any(working))
+        return self.alone or (self.asked and not any(map(self.works, self.search.running)))
+
+    def works(self, program: str) -> bool:
+        """Whether a program has a worker now."""
+        return program in self.begun and not self.search.running[program].rests
 
     @contextlib.contextmanager
     def minding(self) -> Iterator[None]:
@@ -211,7 +214,10 @@ def run(search: Search, resources: ResourceSpec, at_once: int, folder: Path, sho
                     if not isinstance(error.__cause__, RayError):
                         raise
                     for program in list(search.running):
-                        search.lose(program, "its node had no memory left")
+                        if interrupt.works(program):
+                            search.lose(program, "its node had no memory left")
+                        else:
+                            search.put_back(program)
     finally:
         search.stop()
     if interrupt.error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from slmx.member.hyper import Int, NamedHyper
-from slmx.search.base import Score, Searcher, Setting
+from slmx.search.base import Rungs, Score, Searcher, Setting
 from slmx.search.share import TAIL, share_of, value_at
 from slmx.spec.model import GoalSpec
 from slmx.spec.search_space import Domain, SearchSpace
@@ -120,9 +120,7 @@ class OptunaSearcher(Searcher):
         self._running[self.asked] = trial
         return {domain.path: value_of(domain, trial.params[domain.path]) for domain in self.space.domains}
 
-    def tell(
-        self, number: int, setting: Setting, score: Score, rungs: Sequence[float] = (), culled: bool = False
-    ) -> None:
+    def tell(self, number: int, setting: Setting, score: Score, rungs: Rungs = (), culled: bool = False) -> None:
         result = self._result(score, rungs, culled)
         if number not in self._running:
             self._adopt(setting, *result)
@@ -133,7 +131,7 @@ class OptunaSearcher(Searcher):
             trial.report(value, rung)
         self.study.tell(trial, values, state)
 
-    def _result(self, score: Score, rungs: Sequence[float], culled: bool) -> Result:
+    def _result(self, score: Score, rungs: Rungs, culled: bool) -> Result:
         """What befell a setting in Optuna's words: its state, its numbers, and its course where it was pruned.
 
         TPE knows by itself what to make of settings without a number: those that were pruned late are better than those
@@ -142,7 +140,8 @@ class OptunaSearcher(Searcher):
         from optuna.trial import TrialState
 
         if self.hp.sampler == "tpe" and score is None:
-            return TrialState.PRUNED, None, dict(enumerate(rungs)) if culled else {}
+            course = {rung: value for rung, value in enumerate(rungs) if culled and value is not None}
+            return TrialState.PRUNED, None, course
         values = self._judged(score, rungs, culled)
         return TrialState.FAIL if values is None else TrialState.COMPLETE, values, {}
 

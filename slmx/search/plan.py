@@ -72,8 +72,7 @@ class Plan:
 
     def tell(self, trial: Trial, ended: Ended) -> None:
         """How a trial ended."""
-        rungs = [value for value in ended.rungs if value is not None]
-        self.searcher.tell(trial.number, trial.setting, ended.told, rungs, ended.state == "CULLED")
+        self.searcher.tell(trial.number, trial.setting, ended.told, ended.rungs, ended.state == "CULLED")
 
     def _ask(self) -> Trial:
         number = self.numbers[self.asked] if self.numbers else self.asked

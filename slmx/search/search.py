@@ -194,6 +194,11 @@ class Search:
         """A program has a worker, for the first time or again."""
         self.running[program].rests = False
 
+    def put_back(self, program: str) -> None:
+        """A program that has no worker is begun anew, as it is: that others lost theirs is no fault of its own."""
+        running = self.running.pop(program)
+        self._again.append(self._begun(running.trials, running.order, running.attempt, running.deaths))
+
     def end(self, program: str, ended: list[Ended], frames: int) -> None:
         """A program came to its end, and so its trials."""
         running = self.running.pop(program)
@@ -215,8 +220,10 @@ class Search:
             settle(directory, meta.max_session, meta.seed, "CULLED", f"stopped by {name} at frame {frame}")
             ended = judge(self.directory, trial.number)
             write_ended(self.directory, [ended])
-            checkpoint.remove(checkpoint.place(self.directory, trial.number))
             self._end(trial, ended)
+            if self.store:
+                self.store.push(directory, self.directory / ENDED)
+                self.store.remove(checkpoint.place(self.directory, trial.number))
 
     def lose(self, program: str, reason: str) -> None:
         """A program's worker died. What it had not come to the end of is tried again.
@@ -244,7 +251,7 @@ class Search:
             self._try_again(left[:middle], running)
             self._try_again(left[middle:], running)
         elif left:
-            write_ended(self.directory, self._give_up(running, "FAILED", reason))
+            write_ended(self.directory, self._give_up(replace(running, trials=left), "FAILED", reason))
 
     def _try_again(self, trials: list[Trial], before: Running, attempt: int = 1, deaths: int = 0) -> None:
         """Have some trials of a program trained together by another worker."""
@@ -302,6 +309,8 @@ class Search:
         meta = self.spec.meta
         settle(self.directory / f"trial_{trial.number}", meta.max_session, meta.seed, ended.state, ended.reason)
         self.ended[trial.number] = ended
+        if ended.state != "STOPPED":  # its worker may have been lost, or have had a folder of its own
+            checkpoint.remove(checkpoint.place(self.directory, trial.number))
         if trial.number not in self._known:
             self.journal.ended(ended)
         if ended.score is not None and (self.best is None or self.sign * ended.score > self.sign * self.best[0]):

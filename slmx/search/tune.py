@@ -8,14 +8,14 @@ import importlib.util
 import math
 import random
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from slmx.member.hyper import Int, NamedHyper
-from slmx.search.base import Score, Searcher, Setting
+from slmx.search.base import Rungs, Score, Searcher, Setting
 from slmx.search.share import share_of, value_at
 from slmx.spec.search_space import Domain, SearchSpace
 
@@ -71,9 +71,7 @@ class TuneSearcher(Searcher):
         domains = self.space.domains
         return {d.path: d.args[fixed[d.path]] if d.path in fixed else drawn[d.path] for d in domains}
 
-    def tell(
-        self, number: int, setting: Setting, score: Score, rungs: Sequence[float] = (), culled: bool = False
-    ) -> None:
+    def tell(self, number: int, setting: Setting, score: Score, rungs: Rungs = (), culled: bool = False) -> None:
         told = self._told(score, rungs, culled)
         with self._own_luck():
             if number in self._running:
@@ -87,7 +85,7 @@ class TuneSearcher(Searcher):
         """The searcher."""
         raise NotImplementedError
 
-    def _told(self, score: Score, rungs: Sequence[float], culled: bool) -> dict[float, float]:
+    def _told(self, score: Score, rungs: Rungs, culled: bool) -> dict[float, float]:
         """What it is told of a setting, by the share of the work after which it was known: infinity is all of it."""
         judged = self._judged(score, rungs, culled)
         return {} if judged is None else {math.inf: judged[0]}
@@ -216,8 +214,8 @@ class BohbSearcher(TuneSearcher):
         inner.set_search_properties(METRIC, self.mode, self._space())
         return inner
 
-    def _told(self, score: Score, rungs: Sequence[float], culled: bool) -> dict[float, float]:
-        told: dict[float, float] = dict(enumerate(rungs, 1))
+    def _told(self, score: Score, rungs: Rungs, culled: bool) -> dict[float, float]:
+        told: dict[float, float] = {rung: value for rung, value in enumerate(rungs, 1) if value is not None}
         if culled:
             return told
         judged = None if score is None else self._judged(score, rungs, culled)

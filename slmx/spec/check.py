@@ -110,12 +110,15 @@ def _search(spec: Spec, space: SearchSpace) -> list[SpecError]:
 
 
 def _goals(spec: Spec) -> list[SpecError]:
-    """Objectives that there could be no number of, and those that stand twice."""
+    """Objectives that have no number, that failures would make better, or that stand twice."""
     errors = []
     for path, goal in spec.meta.goals.items():
         if _several(spec) and goal.metric in RAW_COLUMNS + TRIAL_METRICS[:2]:
             hint = 'choose one without a unit, like "max_strength_corrected"'
             errors.append(SpecError(f"{path}.metric", f"{goal.metric} has no mean over several environments", hint))
+        if goal.mode == "min" and goal.metric in TRIAL_METRICS:
+            wrong = f"failed seeds make {goal.metric} less, so with less being better they would win"
+            errors.append(SpecError(f"{path}.mode", wrong, 'use "max", or a metric that each seed has by itself'))
         if goal is not spec.meta.objective and goal.metric == spec.meta.objective.metric:
             errors.append(SpecError(f"{path}.metric", f"{goal.metric} is meta.objective already"))
     return errors

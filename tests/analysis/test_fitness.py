@@ -111,6 +111,7 @@ def test_fitness_norms():
     assert fitness.fitness([1, 1, 1, 1]) == 1.0
     assert fitness.fitness([0, 0, 0, 2]) == 1.0  # L2: one large dimension rules
     assert fitness.fitness_corrected([0, 0, 0, 2]) == 0.5
+    assert fitness.fitness_corrected([-3, 0, 0, 1]) == -0.5, "worse than random is worse, not fitter"
     assert fitness.fitness([3, 4, 0, 0]) == 2.5
 
 
@@ -214,6 +215,10 @@ def test_trial_fitness():
     assert hurt["fitness_corrected"] == 0.75
     assert all(hurt[name] < fine[name] for name in fine)
     assert trial_fitness([vector], 0, STANDARD)["fitness_corrected"] == 1
+    # strength -1, that of a return of -180; never solved, so a speed of 0; below the least baseline, so no stability
+    poor = trial_fitness([session_fitness(perfect(-180.0), STANDARD)] * 2, 0, STANDARD)
+    assert (poor["strength_corrected"], poor["speed_corrected"], poor["stability_corrected"]) == (-1, 0, 0)
+    assert poor["consistency_corrected"] == 1 and poor["fitness_corrected"] == 0
     assert all(np.isnan(value) for value in trial_fitness([], 2, STANDARD).values())
 
 

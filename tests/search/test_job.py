@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
 from slmx.spec.dump import dump
 from tests.search.specs import AGENT, spec_of
+from tests.test_resume import lasting, on_the_disk
 
 
 def order_of(run: Path, gammas: list[float], **meta: object) -> Order:
@@ -53,6 +55,24 @@ def test_a_job_goes_on_where_a_slice_ended(tmp_path: Path, monkeypatch: pytest.M
     assert all(isinstance(own.score, float) for own in ended)
     running.stop()
     assert states(tmp_path, 0) == ["DONE", "DONE"]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_trial_has_ended_when_the_disk_has_all_of_it(
+    breaks: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, learn = on_the_disk(monkeypatch), PPO.learn
+
+    def broken(self: PPO, *args: Any) -> None:
+        learn(self, *args)
+        if breaks:
+            raise ArithmeticError("0.9 is too much")
+
+    monkeypatch.setattr(PPO, "learn", broken)
+    ended = finish(Job(order_of(tmp_path, [0.9])))
+    assert [own.state for own in ended] == ["FAILED" if breaks else "DONE"]
+    assert disk.items() >= lasting(tmp_path / "trial_0").items()
+    assert list(disk)[-1] == tmp_path / "ended/program_0.json"
 
 
 def test_a_job_that_is_stopped_saves_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

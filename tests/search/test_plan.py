@@ -82,6 +82,14 @@ def test_a_searcher_that_learns_is_asked_for_one_program_at_a_time() -> None:
     assert numbers(plan) == [[2, 3], [4, 5]]
 
 
+def test_a_rung_without_a_number_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, told = plan_of(spec_of(GAMMA), 9), []
+    (trial, *_) = plan.next()
+    monkeypatch.setattr(plan.searcher, "tell", lambda *own: told.append(own))
+    plan.tell(trial, Ended(0, "CULLED", "rank 3 of 3", rungs=[None, 2.0]))
+    assert told == [(0, {}, None, [None, 2.0], True)]
+
+
 def test_values_that_do_not_fit_one_another_are_no_program() -> None:
     plan = plan_of(spec_of(GAMMA, meta={"max_trial": 2}), 9)
     ask = plan.searcher.ask
@@ -142,6 +150,9 @@ WRONG: list[tuple[Keys, str]] = [
     ({"max_member": 1}, 'meta.max_member: 1 is less than the 2 sessions of a trial; set it to as many, or to "auto"'),
     ({"max_session": 1, "objective": {"aggregate": "lcb"}},
      "meta.objective.aggregate: one seed has no interval; set meta.max_session >= 2"),
+    ({"objective": {"metric": "fitness_corrected", "mode": "min"}},
+     "meta.objective.mode: failed seeds make fitness_corrected less, so with less being better they would win; "
+     'use "max", or a metric that each seed has by itself'),
     ({"device": "cuda"}, 'meta.resources.gpu: meta.device "cuda" needs a GPU or a share of one; e.g. 0.25'),
 ]  # fmt: skip
 

@@ -6,23 +6,26 @@ import itertools
 import json
 import os
 import random
+import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from slmx import checkpoint
+from slmx import checkpoint, lab
 from slmx.algorithm.ppo import PPO
 from slmx.analysis.analyze import analyze
 from slmx.env import describe
 from slmx.errors import SlmxError
 from slmx.lab import standard
-from slmx.record import write_spec
+from slmx.lock import owning
+from slmx.record import read_facts, write_spec, write_state
 from slmx.search import job
 from slmx.search.job import Job
-from slmx.search.journal import read_ended
+from slmx.search.journal import Ended, read_ended, write_ended
 from slmx.search.plan import Plan
-from slmx.search.search import ATTEMPTS, Search
+from slmx.search.search import ATTEMPTS, DEATHS, Search
 from slmx.session import Program
 from slmx.spec.dump import dump
 from slmx.spec.model import Spec
@@ -265,6 +268,18 @@ def test_a_trial_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
     assert again.order("p0") is None and again.ended[5] == search.ended[5]
 
 
+def test_a_program_that_is_given_up_takes_nothing_back_that_had_ended(tmp_path: Path) -> None:
+    one = spec_of({"agent.algorithm.gamma__uniform": [0.9, 0.99]}, meta={"max_trial": 1})
+    search = begin(tmp_path / "run", one, 2, 1)
+    assert search.order("p0") is not None
+    done = Ended(0, "DONE", score=1.5)
+    write_ended(tmp_path / "run", [done])
+    running = search.running["p0"]
+    running.attempt, running.deaths = ATTEMPTS, DEATHS
+    search.lose("p0", "its worker died")
+    assert search.ended == read_ended(tmp_path / "run") == {0: done, 1: Ended(1, "FAILED", "its worker died")}
+
+
 def test_a_worker_that_died_when_all_was_done_is_not_repeated(tmp_path: Path, trained: list[int]) -> None:
     search = begin(tmp_path / "run", spec(), 2, 1)
     order = search.order("p0")
@@ -298,3 +313,63 @@ def test_half_of_a_broken_program_is_not_trained_again(tmp_path: Path, monkeypat
     assert {number for number, ended in again.ended.items() if ended.state == "FAILED"} == {0}
     assert again.count("DONE") == 5
     assert all(path.read_bytes() == content for path, content in done.items())
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_search_that_another_process_has_ended_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from slmx.search import experiment
+
+    directory = lab.search(spec(max_trial=1), tmp_path, quiet=True, graphs=False).directory
+    facts = read_facts(directory)
+    write_state(directory, **facts | {"state": "STOPPED"})
+    before = left(directory)
+
+    def late(run: Path) -> AbstractContextManager[None]:
+        write_state(run, **facts)
+        return owning(run)
+
+    monkeypatch.setattr(experiment, "owning", late)
+    assert lab.resume(directory, quiet=True, graphs=False) is None
+    assert left(directory) == before | {"run.json": (directory / "run.json").read_bytes()}
+    assert read_facts(directory) == facts
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_search_that_is_told_to_stop_before_anything_began_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from slmx.search import on_tune
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(on_tune, "run", lambda *_: True)
+        run = lab.search(spec(max_trial=1), tmp_path, graphs=False)
+    assert run.interrupted and not run.failed and run.best is None and not len(run.table)
+    assert read_facts(run.directory)["state"] == "STOPPED"
+    assert capsys.readouterr().out.endswith(f"to go on: slmx resume {run.directory}\n")
+    again = lab.resume(run.directory, quiet=True, graphs=False)
+    assert again is not None and again.table["state"].tolist() == ["DONE"] * 2
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_what_workers_have_sent_to_a_uri_is_not_lost_to_what_an_earlier_process_had_of_it(
+    tmp_path: Path, trained: list[int]
+) -> None:
+    """The search and its validation had ended at the URI when the process was killed that had not heard of it yet."""
+    away = {"ray_address": "there:1", "storage": f"file://{tmp_path}/there", "validate": {"top": 1, "sessions": 2}}
+    directory = lab.search(spec(max_trial=1, **away), tmp_path, quiet=True, graphs=False).directory
+    there, expected = tmp_path / "there" / directory.name, left(directory)
+    for place in (directory, directory / "validation"):
+        shutil.rmtree(place / "ended")
+        for table in place.glob("trial_*/*_?.csv"):
+            table.write_text(table.read_text().partition("\n")[0] + "\n")
+    shutil.rmtree(directory / "validation" / "trial_0")
+    (directory / "checkpoint").mkdir()
+    (directory / "checkpoint" / "program_0.pt").write_text("of an earlier epoch")
+    write_state(directory, **read_facts(directory) | {"state": "RUNNING"})
+    trained.clear()
+    assert lab.resume(directory, quiet=True, graphs=False) is not None
+    assert not trained and left(directory) == expected
+    assert {str(path.relative_to(there)) for path in there.rglob("*.*")} >= set(expected)
+    assert all((there / name).read_bytes() == content for name, content in expected.items() if "_" in name)

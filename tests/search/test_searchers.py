@@ -309,6 +309,15 @@ def test_it_keeps_away_from_what_is_culled_and_from_what_fails(learner: str, bad
     assert np.mean([share_of_good(seed) for seed in range(repeats)]) > 0.6
 
 
+def test_a_rung_without_a_number_makes_no_later_one_earlier() -> None:
+    found = make("tpe", RANGES)
+    found.tell(1, found.ask(), None, [None, 2.0, None], culled=True)
+    assert found.study.trials[0].intermediate_values == {1: 2.0}
+    told = REGISTRIES["search_spec"].find("bohb")._told
+    assert told(None, None, [None, 2.0, None], True) == {2: 2.0}, "its budgets count from 1"
+    assert make("hyperopt", RANGES)._judged(None, [1.0, 2.0, None], True) == (2.0,), "the last number that there was"
+
+
 @pytest.mark.parametrize(
     ("keys", "pending"),
     [
@@ -363,6 +372,9 @@ WRONG: list[tuple[Keys, str]] = [
      "meta.search_spec.objectives: a metric stands twice: strength, strength"),
     ({"name": "optuna", "sampler": "nsga2", "objectives": [{"metric": "final_return"}]},
      "meta.search_spec.objectives.0.metric: final_return is meta.objective already"),
+    ({"name": "optuna", "sampler": "nsga2", "objectives": [{"metric": "final_return_low", "mode": "min"}]},
+     "meta.search_spec.objectives.0.mode: failed seeds make final_return_low less, so with less being better they "
+     'would win; use "max", or a metric that each seed has by itself'),
     ({"name": "optuna", "sampler": "nsga2", "objectives": [{"metric": "sped"}]},
      'meta.search_spec.objectives.0.metric: unknown metric "sped"; did you mean "speed"?'),
 ]  # fmt: skip

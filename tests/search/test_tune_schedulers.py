@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -241,6 +242,23 @@ def test_a_setting_that_is_dismissed_is_culled_and_stays_so(tmp_path: Path, monk
     assert again.ended == {1: ended}
 
 
+def test_what_is_dismissed_has_no_checkpoint_at_a_uri(tmp_path: Path) -> None:
+    search = begin(tmp_path / "run", spec(ASHA), 1, 2, f"file://{tmp_path}/there")
+    search.order("p0")
+    order = search.order("p1")
+    assert order is not None
+    running = Job(order)
+    while "objective" not in running.progress:
+        assert running.advance() is None
+    there = tmp_path / "there/run"
+    assert (there / "checkpoint/program_1.pt").exists()
+    search.hear("p1", running.progress)
+    search.dismiss("p1")
+    running.stop()
+    assert read_ended(there)[1].state == "CULLED"
+    assert not (there / "checkpoint/program_1.pt").exists()
+
+
 def test_what_waits_for_others_is_not_shown_as_running(tmp_path: Path) -> None:
     search, _ = order_of(tmp_path / "run", spec(HYPERBAND))
     shown = lambda: SearchDisplay()._line(search)
@@ -250,6 +268,38 @@ def test_what_waits_for_others_is_not_shown_as_running(tmp_path: Path) -> None:
     search.rest("p1")
     search.hear("p1", {"frames": 160, "mean": None, "objective": 1.0, "point": 1})
     assert "0 running" in shown(), "it is heard of when it is paused already"
+
+
+def test_programs_without_a_worker_are_not_to_blame_where_all_are_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice, when one has a worker, one rests, and one waits for its first."""
+    from ray.exceptions import RayError
+
+    from slmx.search import on_tune
+
+    search, attempts = begin(tmp_path / "run", spec(HYPERBAND), 1, 3), []
+
+    class Tuner:
+        def __init__(self, interrupt: Any):
+            self.interrupt = interrupt
+
+        def fit(self) -> None:
+            names = [f"p{len(attempts)}{i}" for i in range(3)]
+            assert all(search.order(name) for name in names)
+            attempts.append({search.running[name].trials[0].number: search.running[name].attempt for name in names})
+            if len(attempts) < 3:
+                for name in names[:2]:
+                    self.interrupt.begun.add(name)
+                    search.wake(name)
+                search.rest(names[1])
+                raise RuntimeError("Tune has ended") from RayError("a worker had no memory left")
+
+    monkeypatch.setattr(on_tune, "_tuner", lambda *given: Tuner(given[4]))
+    monkeypatch.setattr(on_tune, "watched", lambda lost: contextlib.nullcontext())
+    on_tune.run(search, search.spec.meta.resources, 3, tmp_path, lambda: None)
+    assert attempts == [{0: 1, 1: 1, 2: 1}, {0: 2, 1: 1, 2: 1}, {1: 1, 2: 1, 3: 1}]
+    assert {n: own.state for n, own in search.ended.items()} == {0: "FAILED"} | dict.fromkeys((1, 2, 3), "STOPPED")
 
 
 # ---- on Ray ----
