@@ -520,12 +520,17 @@ def test_agents_see_what_is_visible(name: str, backend: str) -> None:
     [
         ("CartPole-v1", [0, 4], "4 is no index of an observation, which has 4 numbers"),
         ("CartPole-v1", [1, 1], r"\[1, 1\] names a number twice"),
-        ("Breakout-v5", [0], "images have no numbers to choose from"),
     ],
 )
 def test_what_is_not_there_cannot_be_visible(name: str, visible: list[int], wrong: str) -> None:
     with pytest.raises(SpecError, match=f"visible: {wrong}"):
         describe(spec(name, visible=visible))
+
+
+@pytest.mark.parametrize(("name", "backend"), [("Breakout-v5", "envpool"), ("Breakout-v5", "ale"), (PONG, "gymnasium")])
+def test_of_images_there_is_nothing_to_choose_from(name: str, backend: str) -> None:
+    with pytest.raises(SpecError, match=r"^visible: images have no numbers to choose from$"):
+        describe(spec(name, backend, visible=[0]))
 
 
 def test_slots_fill_the_rows_copy_by_copy() -> None:
