@@ -55,6 +55,8 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         ],
     ),
     ({f"{A}.name": "no_such.module:X"}, [f'{A}.name: there is no module "no_such" for "no_such.module:X"']),
+    *(({f"{A}.name": name}, [f'{A}.name: "{name}" cannot be imported; a module is named in full, "module:Class"'])
+      for name in (":X", ".m:X")),
     ({f"{A}.name": "slmx.algorithm.ppo:PPPO"},
      [f'{A}.name: there is no class "PPPO" in slmx.algorithm.ppo; did you mean "PPO"?']),
     ({f"{A}.name": "pathlib:Path"},
