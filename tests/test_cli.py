@@ -371,6 +371,14 @@ def test_mistakes_are_told_when_quiet_too(slmx: Slmx, quiet: list[str]) -> None:
     refused(slmx("run", "spec.json", *quiet), 'spec.json: a: meta.sed: unknown key; did you mean "seed"?')
 
 
+def test_a_name_that_no_folder_can_have_is_told_before_anything_is_written(slmx: Slmx) -> None:
+    for name in ("dqn/pong", "../x"):
+        write({name: DQN})
+        for said in (slmx("check", "spec.json"), slmx("run", "spec.json")):
+            assert said.code == 2 and said.err.startswith(f"spec.json: {name}: name: folders are called by this name")
+            assert said.err.count("\n") == 1 and not Path("data").exists()
+
+
 def test_every_broken_file_is_told(slmx: Slmx) -> None:
     write({"good": DEMO}, "a.json")
     write("{", "b.json")
