@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -19,6 +20,7 @@ from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.model_file import find_model, read_model
 from slmx.record import Recorder, make_directory, read_facts, write_spec, write_state
+from slmx.space import resolve
 from slmx.spec.dump import dump
 from slmx.storage import mirrored, store_of
 from slmx.table import written
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from slmx.search.display import SearchDisplay
     from slmx.search.experiment import SearchRun
     from slmx.session import Program, Session
-    from slmx.spec.model import EnvSpec, Spec
+    from slmx.spec.model import AgentSpec, EnvSpec, Spec
     from slmx.watch import Evaluation
 
 RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
@@ -226,10 +228,28 @@ def _search(
 
 
 def brief(spec: Spec) -> Spec:
-    """The spec cut to what a short look takes: one session of a few thousand frames with many table rows."""
-    envs = [env.model_copy(update={"max_frame": min(env.max_frame, DEV_FRAMES)}) for env in spec.env]
-    meta = {"max_session": 1, "log_frequency": max(1, min(env.max_frame for env in envs) // 20), "eval_episode": 3}
-    return spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
+    """The spec cut to what a short look takes: one session of a few thousand frames with many table rows.
+
+    Every agent learns in them: as many as a rollout has are left, and updates begin with the second quarter.
+    """
+    space = resolve(spec.body, len(spec.agent), len(spec.env))
+    longest = 1 + max(getattr(agent.algorithm, "time_horizon", 0) for agent in spec.agent)  # SARSA takes one step more
+    frames = [min(env.max_frame, max(DEV_FRAMES, longest * space.rows[e])) for e, env in enumerate(spec.env)]
+    lived = Counter()
+    for (agent, env), steps in space.steps(frames).items():
+        lived[agent] += steps * space.counts[agent, env]
+    agents = [_begun_by(agent, lived[a] // 4) for a, agent in enumerate(spec.agent)]
+    envs = [env.model_copy(update={"max_frame": own}) for env, own in zip(spec.env, frames, strict=True)]
+    meta = {"max_session": 1, "log_frequency": max(1, min(frames) // 20), "eval_episode": 3}
+    return spec.model_copy(update={"agent": agents, "env": envs, "meta": spec.meta.model_copy(update=meta)})
+
+
+def _begun_by(agent: AgentSpec, frame: int) -> AgentSpec:
+    """An agent that begins to learn by this frame, where its algorithm says when."""
+    start = getattr(agent.algorithm, "training_start_step", 0)
+    if start <= frame:
+        return agent
+    return agent.model_copy(update={"algorithm": agent.algorithm.model_copy(update={"training_start_step": frame})})
 
 
 def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, tensorboard: bool = False) -> Run:

@@ -30,6 +30,7 @@ from slmx.record import provenance
 from slmx.session import Program, Session
 from slmx.spec.benchmark import is_benchmark
 from slmx.spec.build import build
+from slmx.spec.check import problems
 from slmx.spec.dump import with_settings
 from slmx.spec.load import find, load, read
 from slmx.spec.model import Spec
@@ -363,6 +364,54 @@ def test_dev_looks_briefly_and_closely(
     assert code == 0 and "1 session x 5,000 frames" in out and out.count("frames/s") >= 20
     (directory,) = tmp_path.iterdir()
     assert not list(directory.rglob("*.html"))
+
+
+LATE = agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 80_000}}
+
+
+def test_dev_looks_long_enough_to_see_something_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "has_screen", lambda: False)
+    late = spec_of([LATE], frames=10**7, meta={"max_session": 2})
+    run = lab.dev(late, tmp_path, quiet=True, graphs=False)
+    rows = table(run, "session_0.csv")
+    assert rows["frame"].max() == 5000 and rows["opt_step"].max() == (5000 - 1250) // 4 + 1
+    wide = agent() | {"algorithm": {"name": "PPO", "time_horizon": 4000, "minibatch_size": 8000}}
+    brief = lab.brief(spec_of([wide, LATE], frames=10**7))
+    assert brief.env[0].max_frame == 4 * 4001, "a rollout of all four bodies"
+    assert brief.agent[1].algorithm.training_start_step == 2 * 4001 // 4  # type: ignore[attr-defined]
+    short = spec_of(frames=128)
+    assert lab.brief(short).env == short.env and lab.brief(short).agent == short.agent
+
+
+def test_a_short_look_at_any_shipped_spec_sees_it_learn() -> None:
+    for file in SPEC_FILES:
+        for name, spec in load(file).items():
+            said = [str(error) for error in problems(lab.brief(spec)) if "nothing would be learned" in str(error)]
+            assert not said, (name, said)
+
+
+ENOUGH: dict[str, tuple[dict[str, Any], int, str]] = {
+    "start": (agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 64}}, 64, "training_start_step"),
+    "frequency": (
+        agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 0, "training_frequency": 64}}, 64,
+        "training_frequency",
+    ),
+    "rollout": (agent("PPO"), 64, "time_horizon"),
+    "rollout and one": (agent() | {"algorithm": {"name": "SARSA", "time_horizon": 32}}, 66, "time_horizon"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENOUGH)
+def test_a_training_in_which_nothing_would_be_learned_is_refused(case: str) -> None:
+    one, least, key = ENOUGH[case]
+    for frames in (least, least - 2):
+        spec = spec_of([one], frames=frames)
+        program = Program([Session(spec)])
+        program.run()
+        assert (program.agents[0].updates > 0) == (frames == least)
+        wrong = [f"agent.0.algorithm.{key}"] if frames < least else []
+        assert [error.path for error in problems(spec)] == wrong
+    assert "nothing would be learned: " in str(problems(spec)[0]) and str(least - 2) in str(problems(spec)[0])
 
 
 def test_components_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ def _said(error: Exception) -> str:
 
 
 def _wrapper_class(name: str, path: str) -> Callable[..., gymnasium.Env]:
-    """What a wrapper is called by: a class here or of gymnasium's, or by its import path anything that can be called."""
+    """The wrapper of a name: a class of slmx or gymnasium; by its import path, anything that can be called."""
     module_name, colon, entry = name.rpartition(":")
     if colon:
         module = _import(module_name, path)

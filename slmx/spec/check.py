@@ -78,6 +78,7 @@ def problems(spec: Spec) -> list[SpecError]:
         errors += _observations(spec, space, described)
         errors += _views(spec, described)
         errors += _rollouts(spec)
+        errors += _unlearned(spec, space)
         errors += _unseen(spec, space)
         if len(described) == len(spec.env):
             try:
@@ -319,6 +320,17 @@ def _rollouts(spec: Spec) -> list[SpecError]:
             misfits = kind.misfits_of_sequences(agent.algorithm, bodies)
         errors += [SpecError(f"agent.{a}.algorithm.{key}", wrong) for key, wrong in misfits.items()]
     return errors
+
+
+def _unlearned(spec: Spec, space: Space) -> Iterator[SpecError]:
+    """Algorithms that would learn nothing before their training is over."""
+    steps = space.steps([env.max_frame for env in spec.env])
+    for a, agent in enumerate(spec.agent):
+        kind = REGISTRIES["algorithm"].find(agent.algorithm.name)
+        memory = None if agent.memory is None else REGISTRIES["memory"].find(agent.memory.name)
+        lived = [count for (owner, _), count in steps.items() if owner == a]
+        for key, wrong in kind.unlearned(agent.algorithm, memory, bodies_of(spec, a), lived).items():
+            yield SpecError(f"agent.{a}.algorithm.{key}", f"nothing would be learned: {wrong}")
 
 
 def _unseen(spec: Spec, space: Space) -> list[SpecError]:

@@ -23,8 +23,8 @@ def file_name(name: str) -> str:
     """A name that files and folders can be called by. ValueError for any other."""
     if not NAME.fullmatch(name):
         raise ValueError(
-            'folders are called by this name: it may not be empty, begin with a dot, begin or end with a blank, or have '
-            'any of / \\ : * ? " < > | or a line break in it'
+            "folders are called by this name: it may not be empty, begin with a dot, begin or end with a blank, or "
+            'have any of / \\ : * ? " < > | or a line break in it'
         )
     if len(name.encode()) > LONGEST_NAME:
         raise ValueError(f"folders are called by this name: it may have {LONGEST_NAME} bytes, not {len(name.encode())}")
