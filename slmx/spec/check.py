@@ -76,6 +76,7 @@ def problems(spec: Spec) -> list[SpecError]:
     if space is not None:
         errors += _actions(spec, space, described)
         errors += _observations(spec, space, described)
+        errors += _sequences(spec, space, described)
         errors += _views(spec, described)
         errors += _rollouts(spec)
         errors += _unlearned(spec, space)
@@ -308,6 +309,18 @@ def _observations(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> 
             if e in described and misfits is not None:
                 for key, wrong in misfits(hyper, described[e].obs_space.shape).items():
                     yield SpecError(f"agent.{a}.{part}.{key}", f"{wrong} ({spec.env[e].name}, env.{e})")
+
+
+def _sequences(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> Iterator[SpecError]:
+    """Sequences to learn from that are longer than any episode."""
+    for a, e in sorted(space.counts):
+        length = getattr(spec.agent[a].memory, "sequence_length", 0)
+        limit = described[e].max_t if e in described else None
+        if limit is not None and length > limit:
+            wrong = (
+                f"{length} steps are more than any episode of {spec.env[e].name} (env.{e}) has: it ends after {limit}"
+            )
+            yield SpecError(f"agent.{a}.memory.sequence_length", wrong)
 
 
 def _rollouts(spec: Spec) -> list[SpecError]:
