@@ -61,6 +61,15 @@ class Strange(gymnasium.Env):
         self.action_space = pair if which == "action" else spaces.Discrete(2)
 
 
+class Eyes(gymnasium.Env):
+    """Observes a grid of cells, and among other parts an image of `size` pixels from side to side."""
+
+    def __init__(self, size: int = 84):
+        cells, image = (spaces.Box(0, 255, (side, side, 3), np.uint8) for side in (7, size))
+        self.observation_space = spaces.Dict({"cells": cells, "eyes": spaces.Tuple((spaces.Discrete(2), image))})
+        self.action_space = spaces.Discrete(2)
+
+
 class Dials(gymnasium.Env):
     """Takes several choices at once, and observes them as they came, and a number that says which episode it is."""
 

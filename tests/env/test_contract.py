@@ -589,6 +589,21 @@ def test_images_get_their_channels_first(shape: tuple[int, ...], image: tuple[in
         np.testing.assert_array_equal(row, layers.reshape(image))
 
 
+def test_an_image_among_other_parts_is_refused_unless_it_is_a_grid() -> None:
+    eyes = "tests.env.probes:Eyes"
+    with pytest.raises(SpecError) as caught:
+        describe(spec(eyes))
+    assert str(caught.value) == (
+        'name: the part "eyes.1" of its observations is an image (84, 84, 3), of which but numbers would be left; '
+        "let a wrapper leave it out (FilterObservation), or show it alone (one of your own)"
+    )
+    assert describe(spec(eyes, kwargs={"size": 16})).obs_space.shape == (147 + 2 + 16 * 16 * 3,)
+    with pytest.raises(SpecError, match=r"an image \(17, 17, 3\)"):
+        describe(spec(eyes, kwargs={"size": 17}))
+    cells = WrapperSpec(name="FilterObservation", filter_keys=["cells"])
+    assert describe(spec(eyes, wrappers=[cells])).obs_space.shape == (147,)
+
+
 def test_auto_prefers_envpool_and_falls_back() -> None:
     assert choose(spec("CartPole-v1")).backend == "envpool"
     assert choose(spec("CartPole-v1", kwargs={"sutton_barto_reward": True})).backend == "gymnasium"
