@@ -51,6 +51,8 @@ class GymnasiumEnv(Env):
         self._raw_obs_space, space = self._copies[0].observation_space, self._copies[0].action_space
         self._action_start = action_start(space)
         self._raw_action = tuple(space.shape or ()), space.dtype
+        # agents know the bounds in float32, by which float64 ones may be passed in the last bit
+        self._bounds = (space.low, space.high) if isinstance(space, Box) and space.dtype != np.float32 else None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -95,6 +97,8 @@ class GymnasiumEnv(Env):
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         shape, dtype = self._raw_action
         action = (action + self._action_start).astype(dtype, copy=False).reshape(-1, *shape)
+        if self._bounds is not None:
+            action = action.clip(*self._bounds)
         steps = [copy.step(own) for copy, own in zip(self._copies, action, strict=True)]
         obs, reward, terminated, truncated, _ = zip(*steps, strict=True)
         return self._flat(obs), np.array(reward, float), np.array(terminated, bool), np.array(truncated, bool)

@@ -100,6 +100,21 @@ class Switches(Dials):
     action_space = spaces.MultiBinary((3, 2))
 
 
+class Narrow(gymnasium.Env):
+    """Takes actions within bounds of which float32 knows but larger ones, and observes them."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float64)
+    action_space = spaces.Box(np.array([-0.3, 0.0]), np.array([0.1, 0.7]), dtype=np.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(2), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        return action.copy(), 0.0, False, False, {}
+
+
 class Tally(Env):
     """A multi-agent backend: two slots a copy, observing (seed, slot, time, sum of actions); three steps an episode."""
 

@@ -482,6 +482,17 @@ def test_continuous_actions_are_clipped_to_the_bounds(backend: str) -> None:
         assert_same(made[0].step(beyond), made[1].step(bound))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_clipped_actions_lie_within_bounds_that_float32_does_not_know(workers: int) -> None:
+    env = make(spec("tests.env.probes:Narrow", workers=workers), seeds(1, 2))
+    assert (env.action_space.high > np.array([0.1, 0.7])).any() and (env.action_space.low < np.array([-0.3, 0.0])).any()
+    env.reset()
+    for size in (1.0, -1.0, 0.05):
+        step = env.step(np.full((1, 2, 2), size, np.float32))
+        np.testing.assert_allclose(step.obs[0], [np.clip([size] * 2, [-0.3, 0.0], [0.1, 0.7])] * 2, rtol=1e-6)
+    env.close()
+
+
 def test_actions_of_the_wrong_shape_are_refused() -> None:
     env = make(spec("CartPole-v1"), seeds(2, 3))
     env.reset()
