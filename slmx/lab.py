@@ -347,24 +347,33 @@ def _show(
     render: str | None,
     video: Path | None,
 ) -> list[Evaluation]:
-    """Play one episode after another, before the eyes of a viewer."""
+    """Play one episode after another, before the eyes of a viewer; a film for each of several environments."""
     from slmx.display import Film, Window
 
-    viewers = [*([Window()] if render == "human" else []), *([Film(video)] if video else [])]
+    envs = len(program.spec.env)
+    films: list[Film] = []
+    window = Window() if render == "human" else None
 
     def see(picture: np.ndarray, env: int) -> None:
-        for viewer in viewers:
-            viewer.show(picture)
+        if window:
+            window.show(picture)
+        if films:
+            films[env].show(picture)
 
     evaluations = []
     try:
+        if video and envs > 1:
+            films += (Film(video.with_stem(f"{video.stem}_env_{env}")) for env in range(envs))
+        elif video:
+            films.append(Film(video))
         for i in range(count):
-            one = lambda own, env, copies, i=i: draw(own, env, count * copies)[i * copies : (i + 1) * copies]
+            # of each agent's episodes in an environment, which follow one another there
+            one = lambda own, env, copies, i=i: draw(own, env, count * copies)[i::count]
             evaluations += program.evaluate(1, one, see)
     finally:
-        for viewer in viewers:
+        for viewer in (*films, *([window] if window else [])):
             viewer.close()
-    return evaluations
+    return sorted(evaluations, key=lambda played: (played.env, played.agent))
 
 
 def standard(env: EnvSpec, spaces: Spaces) -> dict[str, Any]:

@@ -247,6 +247,19 @@ def test_a_film_shows_the_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pictures == lengths and seconds == pytest.approx(lengths / 30, abs=0.1)
 
 
+def test_what_is_shown_of_several_agents_and_environments_is_the_stored_evaluation(tmp_path: Path) -> None:
+    from imageio_ffmpeg import count_frames_and_secs
+
+    envs = [{"name": "CartPole-v1", "max_frame": 256}, {"name": "Acrobot-v1", "max_frame": 256, "max_t": 30}]
+    run = train(spec_of([agent(), agent("REINFORCE")], envs, meta={"max_session": 1, "dtype": "float64"}), tmp_path)
+    played = lab.enjoy(run.directory, video=tmp_path / "film.mp4")
+    assert len(played.returns) == 3 * 4 and played.repeats
+    for e in (0, 1):  # whose pictures differ in size
+        lengths = [one.length for one in played.evaluations if one.env == e]
+        longest = sum(map(max, lengths[:3], lengths[3:]))  # an episode of both agents at once
+        assert count_frames_and_secs(tmp_path / f"film_env_{e}.mp4")[0] == longest
+
+
 def test_a_failing_session_fails_alone(tmp_path: Path) -> None:
     env = {"name": "tests.own:Poisoned", "max_frame": 600}
     healthy = spec_of(envs=[env], meta={"max_session": 3})
