@@ -96,7 +96,9 @@ def film(trial: Path, model: Path, over: threading.Event) -> None:
     spec = filmed_spec(trial)
     session = int(model.stem.split("_")[1])
     program = Program([Session(spec, TrialFiles(trial).number, session)])
-    program.load([read_model(model)[0]])
+    tensors, frame, _ = read_model(model)
+    program.load([tensors])
+    program.stand_at(frame)
     films: dict[int, tuple[Film, Path, Path]] = {}
 
     def see(picture: np.ndarray, env: int) -> None:

@@ -312,16 +312,19 @@ def enjoy(
     spec, ended = read_trial(trial)
     chosen, path = find_model(trial, model, session)
     seen = [filmable(env) for env in spec.env] if render or video else spec.env
-    itself, spec = seen == spec.env, spec.model_copy(update={"env": seen})
+    # what was trained on a GPU plays anywhere, and repeats there if anything does
+    device = "auto" if spec.meta.device == "cuda" else spec.meta.device
+    meta = spec.meta.model_copy(update={"device": device})
+    itself, spec = seen == spec.env, spec.model_copy(update={"env": seen, "meta": meta})
+    tensors, frame, members = read_model(path)
     # in company as large as at its training, because a BLAS may round one matrix product otherwise than several
-    company = 1 if render or video else len(ended)
+    company = 1 if render or video else members or len(ended)
     program = Program([Session(spec, files.number, chosen)] * company)
-    tensors, frame = read_model(path)
     try:
         program.load([tensors] * company)
     except ValueError as error:
         raise SlmxError(f"{path}: {error}") from error
-    program.tick = max(program.ticks) if frame is None else frame // max(1, program.layout.rows[0])
+    program.stand_at(frame)
     count = episodes or spec.meta.eval_episode
 
     def draw(own: Session, env: int, copies: int) -> Sequence[int]:

@@ -260,6 +260,16 @@ def test_what_is_shown_of_several_agents_and_environments_is_the_stored_evaluati
         assert count_frames_and_secs(tmp_path / f"film_env_{e}.mp4")[0] == longest
 
 
+def test_what_was_trained_on_a_gpu_can_be_played_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(spec_of(meta={"max_session": 1}), tmp_path)
+    place = run.directory / "trial_0" / "spec.json"
+    record = json.loads(place.read_text())
+    record["spec"]["meta"]["device"] = "cuda"
+    place.write_text(json.dumps(record))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert lab.enjoy(run.directory).repeats
+
+
 def test_a_failing_session_fails_alone(tmp_path: Path) -> None:
     env = {"name": "tests.own:Poisoned", "max_frame": 600}
     healthy = spec_of(envs=[env], meta={"max_session": 3})
