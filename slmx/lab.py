@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmx.camera import filming
-from slmx.errors import SlmxError, WriteError
+from slmx.errors import SlmxError, SpecError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.model_file import find_model, read_model
@@ -259,9 +259,19 @@ def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, tensor
     run = train(
         brief(spec), data, quiet, graphs, check=True, display=Display(quiet, verbose=True), tensorboard=tensorboard
     )
-    if has_screen() and not run.failed:
+    if has_screen() and not (run.failed or run.interrupted) and _can_be_seen(spec):
         enjoy(run.directory, episodes=1, render="human")
     return run
+
+
+def _can_be_seen(spec: Spec) -> bool:
+    """Whether there are pictures of all its environments."""
+    from slmx.env import filmable
+
+    try:
+        return all(filmable(env) for env in spec.env)
+    except SpecError:
+        return False
 
 
 @dataclass(frozen=True)

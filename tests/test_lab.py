@@ -389,6 +389,23 @@ def test_dev_looks_briefly_and_closely(
     assert not list(directory.rglob("*.html"))
 
 
+@pytest.mark.parametrize(
+    ("env", "interrupted", "shown"),
+    [("CartPole-v1", False, 1), ("CartPole-v1", True, 0), ("tests.own:Worth", False, 0)],
+    ids=["as it went", "after Ctrl-C", "without pictures"],
+)
+def test_dev_shows_what_can_be_seen_where_there_is_a_screen(
+    env: str, interrupted: bool, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    ended = lab.Run(tmp_path, pd.DataFrame({"state": ["DONE"]}), interrupted)
+    monkeypatch.setattr(lab, "has_screen", lambda: True)
+    monkeypatch.setattr(lab, "train", lambda *_, **__: ended)
+    monkeypatch.setattr(lab, "enjoy", lambda directory, **options: asked.append(options))
+    assert lab.dev(spec_of(envs=env), tmp_path) is ended
+    assert asked == [{"episodes": 1, "render": "human"}] * shown
+
+
 LATE = agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 80_000}}
 
 
