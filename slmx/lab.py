@@ -106,6 +106,7 @@ def resume(
     from slmx.analysis.files import read_record
     from slmx.display import Display
     from slmx.env import describe
+    from slmx.footprint import refuse_what_cannot_fit
     from slmx.search.display import SearchDisplay
     from slmx.session import Program
     from slmx.spec.dump import restore
@@ -125,6 +126,7 @@ def resume(
         raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
     if mode == "search":
         return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs, tensorboard)
+    refuse_what_cannot_fit(spec, spec.meta.max_session)
     return _train(directory, Program(_sessions(spec)), display or Display(quiet), graphs, False, tensorboard)
 
 
