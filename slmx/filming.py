@@ -35,8 +35,7 @@ class Over(Exception):
 def main() -> None:
     """Film what lies there whenever there is a line to read, until "finish" is one, or there are no more."""
     os.nice(NICE)
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # else MuJoCo looks for a window
+    draw_without_window()
     trials = [Path(trial) for trial in json.loads(sys.stdin.readline())]
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)  # graphics libraries like to introduce themselves
@@ -71,6 +70,12 @@ def main() -> None:
     for trial in trials:  # nobody writes any more: what was begun, by a training that was killed, stays half a model
         for half in (trial / PLACE).glob(".session_*.tmp"):
             half.unlink(missing_ok=True)
+
+
+def draw_without_window() -> None:
+    """Have MuJoCo look for no window where there is no screen."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def film_all(trial: Path, over: threading.Event) -> None:

@@ -317,8 +317,11 @@ def enjoy(
     """
     from slmx.analysis.files import TrialFiles
     from slmx.env import filmable
+    from slmx.filming import draw_without_window
     from slmx.session import Program, Session, evaluation_seeds
 
+    if render or video:
+        draw_without_window()
     trial = find_trial(directory)
     files = TrialFiles(trial)
     spec, ended = read_trial(trial)

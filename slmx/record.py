@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from slmx.watch import Episode, Evaluation, Model, View
 
 WINDOW = 100  # episodes in a moving average
-PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "pydantic", "pandas", "plotly", "ray", "optuna")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "envpool",
+    "ale-py",
+    "mujoco",
+    "pydantic",
+    "pandas",
+    "plotly",
+    "ray",
+    "optuna",
+)
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from ctypes.util import find_library
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,21 @@ def test_what_is_shown_of_several_agents_and_environments_is_the_stored_evaluati
         lengths = [one.length for one in played.evaluations if one.env == e]
         longest = sum(map(max, lengths[:3], lengths[3:]))  # an episode of both agents at once
         assert count_frames_and_secs(tmp_path / f"film_env_{e}.mp4")[0] == longest
+
+
+@pytest.mark.skipif(find_library("EGL") is None, reason="there is nothing that draws MuJoCo without a screen")
+def test_mujoco_is_filmed_without_a_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imageio_ffmpeg import count_frames_and_secs
+
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    run = train(
+        spec_of(envs=[{"name": "HalfCheetah-v5", "max_frame": 64, "max_t": 5}], meta={"max_session": 1}), tmp_path
+    )
+    film = tmp_path / "cheetah.mp4"
+    assert call(monkeypatch, "enjoy", run.directory, "--video", film, "-n", "2", "-q") == 0
+    assert count_frames_and_secs(film)[0] == 2 * 5
 
 
 def test_what_was_trained_on_a_gpu_can_be_played_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from slmx.env import wrappers
 from slmx.env.base import Env, Spaces
 from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, is_image, visible_space
 from slmx.env.spec import RESERVED, EnvSpec
-from slmx.errors import SpecError, did_you_mean
+from slmx.errors import SlmxError, SpecError, did_you_mean
 
 ALE = "ALE/"  # how the names of ale-py's environments begin
 UNFIT_WRAPPERS = {
@@ -45,6 +45,7 @@ class GymnasiumEnv(Env):
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         super().__init__(spec, seeds, render_mode, threads)
         registration = _registration(spec)
+        self._name, self._registered = spec.name, _is_registered(registration)
         # gymnasium's SyncVectorEnv would do, but takes longer over one step of a small environment than that does
         self._copies = [_make_one(spec, registration, render_mode) for _ in range(seeds.size)]
         self._seeds: list[int | None] = seeds.ravel().tolist()
@@ -107,7 +108,12 @@ class GymnasiumEnv(Env):
         return self._flat([self._copies[i].reset()[0] for i in ended])[:, None]
 
     def _picture(self) -> np.ndarray:
-        return np.asarray(self._copies[0].render())
+        try:
+            return np.asarray(self._copies[0].render())
+        except Exception as error:  # each graphics library has its own
+            if not self._registered:
+                raise
+            raise SlmxError(f"{self._name} cannot be drawn here: {_said(error)}") from error
 
     def _flat(self, obs: Sequence[Any]) -> np.ndarray:
         """Observations of some copies, flattened."""
@@ -204,6 +210,8 @@ def _told(spec: EnvSpec, registered: bool) -> Iterator[None]:
     except (DependencyNotInstalled, ImportError) as error:
         if not registered and isinstance(error, ImportError):
             raise
+        if getattr(error.__cause__ or error, "name", None) == "mujoco":
+            raise SpecError("name", "mujoco is not installed", "pip install 'slmx[mujoco]'") from error
         raise SpecError("name", f"{spec.name} cannot be loaded: {_said(error)}") from error
     except Exception as error:
         if not registered and not (spec.kwargs and isinstance(error, GymnasiumError)):

@@ -31,7 +31,7 @@ CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "Frozen
 CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
 CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
 CASES += [(WALK, "gymnasium"), (CATCH, "gymnasium"), ("Breakout-v5", "envpool"), (PONG, "gymnasium")]
-CASES += [(DIALS, "gymnasium"), (SWITCHES, "gymnasium"), ("Breakout-v5", "ale")]
+CASES += [(DIALS, "gymnasium"), (SWITCHES, "gymnasium"), ("Breakout-v5", "ale"), ("HalfCheetah-v5", "gymnasium")]
 OBS_SHAPES = {
     "CartPole-v1": (4,),
     "Acrobot-v1": (6,),
@@ -648,6 +648,31 @@ assert "torch" not in sys.modules
 def test_envpool_is_not_asked_to_draw_mujoco() -> None:
     with pytest.raises(SlmxError, match='backend "gymnasium"'):
         make(spec("HalfCheetah-v5", "envpool"), seeds(1, 1), render_mode="rgb_array")
+
+
+def test_mujoco_comes_with_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose(spec("HalfCheetah-v5")).backend == "envpool"
+    for name in [name for name in sys.modules if name.startswith("gymnasium.envs.mujoco")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(SpecError) as caught:
+        describe(spec("HalfCheetah-v5", "gymnasium"))
+    assert str(caught.value) == "name: mujoco is not installed; pip install 'slmx[mujoco]'"
+
+
+def test_what_cannot_be_drawn_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dark() -> None:
+        raise AttributeError("no light\nat all")
+
+    for name, error, says in (
+        ("CartPole-v1", SlmxError, "^CartPole-v1 cannot be drawn here: AttributeError: no light at all$"),
+        (WALK, AttributeError, "^no light\nat all$"),
+    ):
+        env = make(spec(name, "gymnasium"), seeds(1, 1), render_mode="rgb_array")
+        env.reset()
+        monkeypatch.setattr(env._copies[0], "render", dark)  # type: ignore[attr-defined]
+        with pytest.raises(error, match=says):
+            env.render()
 
 
 def test_kwargs_and_wrappers_reach_the_environment() -> None:
