@@ -27,6 +27,7 @@ from tests.env.probes import Tally, Walk
 
 WALK, CATCH, PONG = "tests.env.probes:Walk", "tests.probes:Catch", "ALE/Pong-v5"
 DIALS, SWITCHES = "tests.env.probes:Dials", "tests.env.probes:Switches"
+SWINGUP = "CartpoleSwingup-v1"  # of the DeepMind Control Suite
 CONTROL = ["CartPole-v1", "Acrobot-v1", "Pendulum-v1", "LunarLander-v3", "FrozenLake-v1"]
 CASES = [(name, backend) for name in CONTROL for backend in ("envpool", "gymnasium")]
 CASES += [("LunarLanderContinuous-v3", "envpool"), ("MiniGrid-Empty-5x5-v0", "envpool"), ("HalfCheetah-v5", "envpool")]
@@ -47,6 +48,7 @@ OBS_SHAPES = {
     "FrozenLake-v1": (16,),
     "MiniGrid-Empty-5x5-v0": (4 + 147 + 96,),
     "HalfCheetah-v5": (17,),
+    SWINGUP: (5,),
     WALK: (2 + 3 + 2 + 2 + 5,),
     CATCH: (1, 10, 10),
     "Breakout-v5": (4, 84, 84),
