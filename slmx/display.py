@@ -231,8 +231,9 @@ class Window:
 
     def show(self, picture: np.ndarray) -> None:
         """Show a picture `[H, W, 3]`, uint8."""
-        if self.surface is None:
-            self.surface = self.pygame.display.set_mode((picture.shape[1], picture.shape[0]))
+        size = picture.shape[1], picture.shape[0]
+        if self.surface is None or self.surface.get_size() != size:  # environments have sizes of their own
+            self.surface = self.pygame.display.set_mode(size)
         self.pygame.event.pump()
         self.surface.blit(self.pygame.surfarray.make_surface(picture.swapaxes(0, 1)), (0, 0))
         self.pygame.display.flip()

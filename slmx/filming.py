@@ -36,8 +36,7 @@ class Over(Exception):
 def main() -> None:
     """Film what lies there whenever there is a line to read, until "finish" is one, or there are no more."""
     os.nice(NICE)
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # else MuJoCo looks for a window
+    draw_without_window()
     trials = [Path(trial) for trial in json.loads(sys.stdin.readline())]
     discard(trials, ".session_*.mp4")  # of an earlier process, which was killed or has not ended yet
     with os.fdopen(os.dup(1), "w") as answer:
@@ -83,6 +82,12 @@ def discard(trials: Iterable[Path], halves: str) -> None:
                 half.unlink()
 
 
+def draw_without_window() -> None:
+    """Have MuJoCo look for no window where there is no screen."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
 def film_all(trial: Path, over: threading.Event) -> None:
     """Film the models that wait in a trial's folder, the earlier first; Over once `over` is set."""
     waiting = list((trial / PLACE).glob("session_*.safetensors"))
@@ -108,7 +113,9 @@ def film(trial: Path, model: Path, over: threading.Event) -> None:
     spec = filmed_spec(trial)
     session = int(model.stem.split("_")[1])
     program = Program([Session(spec, TrialFiles(trial).number, session)])
-    program.load([read_model(model)[0]])
+    tensors, frame, _ = read_model(model)
+    program.load([tensors])
+    program.stand_at(frame)
     films: dict[int, tuple[Film, Path, Path]] = {}
 
     def see(picture: np.ndarray, env: int) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 from slmx.env import describe
 from slmx.errors import SpecError, counted
 from slmx.memory import room
 from slmx.memory.replay import Replay
 from slmx.space import resolve
+from slmx.spec.dump import value_at
 from slmx.spec.registry import REGISTRIES
 
 if TYPE_CHECKING:
@@ -26,20 +28,25 @@ def ports(spec: Spec) -> list[tuple[int, Box, int]]:
     return found
 
 
-def memory_bytes(spec: Spec) -> list[tuple[int, int]]:
-    """(agent, about how many bytes) of each of one member's replay memories, of which an agent has one for each port.
+def memory_bytes(spec: Spec) -> list[tuple[str, int]]:
+    """The key that says how many rows each of one member's replay memories has, and about how many bytes it takes.
 
-    A row has observations, an action, reward and end.
+    An agent has one for each port, and another where it imitates itself. A row has observations, an action, reward and
+    end.
     """
     found = []
     for agent, obs_space, outputs in ports(spec):
+        hyper: Any = spec.agent[agent].algorithm
         memory = spec.agent[agent].memory
         kind = None if memory is None else REGISTRIES["memory"].find(memory.name)
         rows = getattr(memory, "max_size", 0)
         if rows:
             observed = getattr(kind, "observed_bytes", Replay.observed_bytes)(obs_space.shape, obs_space.dtype.itemsize)
             steps = getattr(memory, "sequence_length", 1) + getattr(memory, "burn_in", 0)
-            found.append((agent, rows * steps * (observed + (outputs + 2) * 4)))
+            found.append((f"agent.{agent}.memory.max_size", rows * steps * (observed + (outputs + 2) * 4)))
+        if getattr(hyper, "sil_iter", None) is not None:  # whose rows have but one observation
+            observed = math.prod(obs_space.shape) * obs_space.dtype.itemsize
+            found.append((f"agent.{agent}.algorithm.sil_max_size", hyper.sil_max_size * (observed + (outputs + 2) * 4)))
     return found
 
 
@@ -50,19 +57,19 @@ def refuse_what_cannot_fit(spec: Spec, members: int, programs: int = 1) -> None:
     """
     if spec.meta.device == "cuda":
         return
-    each = [(agent, size * members) for agent, size in memory_bytes(spec)]
+    each = [(key, size * members) for key, size in memory_bytes(spec)]
     for where, there, own in (
         ("in main memory", room.machine_bytes(), [own for own in each if not room.mapped(own[1])]),
         (f"in {room.scratch()}", room.disk_bytes(), [own for own in each if room.mapped(own[1])]),
     ):
         if (needed := sum(size for _, size in own) * programs) > there:
-            agent, _ = max(own, key=lambda memory: memory[1])
+            key, _ = max(own, key=lambda memory: memory[1])
             count = members * programs
             raise SpecError(
-                f"agent.{agent}.memory.max_size",
+                key,
                 f"the replay memories of {counted(count, 'session')} that train at once take {readable(needed)}, "
                 f"and there are {readable(there)} {where}",
-                f"at most {int(getattr(spec.agent[agent].memory, 'max_size', 0) * there / needed):,} would fit",
+                f"at most {int(value_at(spec, key) * there / needed):,} would fit",
             )
 
 

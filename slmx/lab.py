@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from slmx.camera import filming
-from slmx.errors import SlmxError, WriteError
+from slmx.errors import SlmxError, SpecError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.model_file import find_model, read_model
 from slmx.record import OVER, Recorder, has_ended, make_directory, read_facts, write_spec, write_state
+from slmx.space import resolve
 from slmx.spec.dump import dump
 from slmx.storage import mirrored, store_of
 from slmx.table import written
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from slmx.search.display import SearchDisplay
     from slmx.search.experiment import SearchRun
     from slmx.session import Program, Session
-    from slmx.spec.model import EnvSpec, Spec
+    from slmx.spec.model import AgentSpec, EnvSpec, Spec
     from slmx.watch import Evaluation
 
 RANDOM_EPISODES = 100  # from which the random return of an environment without a standard is measured
@@ -104,6 +106,7 @@ def resume(
     from slmx.analysis.files import read_record
     from slmx.display import Display
     from slmx.env import describe
+    from slmx.footprint import refuse_what_cannot_fit
     from slmx.search.display import SearchDisplay
     from slmx.session import Program
     from slmx.spec.dump import restore
@@ -123,6 +126,7 @@ def resume(
         raise SlmxError(f"{directory}: was begun with environments of {there}, and here they would be of {here}")
     if mode == "search":
         return _search(spec, lambda: directory, facts, SearchDisplay(quiet), graphs, tensorboard)
+    refuse_what_cannot_fit(spec, spec.meta.max_session)
     with owning(directory):
         if has_ended(directory):  # another process has brought it there meanwhile
             return None
@@ -234,10 +238,28 @@ def _search(
 
 
 def brief(spec: Spec) -> Spec:
-    """The spec cut to what a short look takes: one session of a few thousand frames with many table rows."""
-    envs = [env.model_copy(update={"max_frame": min(env.max_frame, DEV_FRAMES)}) for env in spec.env]
-    meta = {"max_session": 1, "log_frequency": max(1, min(env.max_frame for env in envs) // 20), "eval_episode": 3}
-    return spec.model_copy(update={"env": envs, "meta": spec.meta.model_copy(update=meta)})
+    """The spec cut to what a short look takes: one session of a few thousand frames with many table rows.
+
+    Every agent learns in them: as many as a rollout has are left, and updates begin with the second quarter.
+    """
+    space = resolve(spec.body, len(spec.agent), len(spec.env))
+    longest = 1 + max(getattr(agent.algorithm, "time_horizon", 0) for agent in spec.agent)  # SARSA takes one step more
+    frames = [min(env.max_frame, max(DEV_FRAMES, longest * space.rows[e])) for e, env in enumerate(spec.env)]
+    lived = Counter()
+    for (agent, env), steps in space.steps(frames).items():
+        lived[agent] += steps * space.counts[agent, env]
+    agents = [_begun_by(agent, lived[a] // 4) for a, agent in enumerate(spec.agent)]
+    envs = [env.model_copy(update={"max_frame": own}) for env, own in zip(spec.env, frames, strict=True)]
+    meta = {"max_session": 1, "log_frequency": max(1, min(frames) // 20), "eval_episode": 3}
+    return spec.model_copy(update={"agent": agents, "env": envs, "meta": spec.meta.model_copy(update=meta)})
+
+
+def _begun_by(agent: AgentSpec, frame: int) -> AgentSpec:
+    """An agent that begins to learn by this frame, where its algorithm says when."""
+    start = getattr(agent.algorithm, "training_start_step", 0)
+    if start <= frame:
+        return agent
+    return agent.model_copy(update={"algorithm": agent.algorithm.model_copy(update={"training_start_step": frame})})
 
 
 def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, tensorboard: bool = False) -> Run:
@@ -247,9 +269,19 @@ def dev(spec: Spec, data: Path, quiet: bool = False, graphs: bool = True, tensor
     run = train(
         brief(spec), data, quiet, graphs, check=True, display=Display(quiet, verbose=True), tensorboard=tensorboard
     )
-    if has_screen() and not run.failed:
+    if has_screen() and not (run.failed or run.interrupted) and _can_be_seen(spec):
         enjoy(run.directory, episodes=1, render="human")
     return run
+
+
+def _can_be_seen(spec: Spec) -> bool:
+    """Whether there are pictures of all its environments."""
+    from slmx.env import filmable
+
+    try:
+        return all(filmable(env) for env in spec.env)
+    except SpecError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -293,23 +325,29 @@ def enjoy(
     """
     from slmx.analysis.files import TrialFiles
     from slmx.env import filmable
+    from slmx.filming import draw_without_window
     from slmx.session import Program, Session, evaluation_seeds
 
+    if render or video:
+        draw_without_window()
     trial = find_trial(directory)
     files = TrialFiles(trial)
     spec, ended = read_trial(trial)
     chosen, path = find_model(trial, model, session)
     seen = [filmable(env) for env in spec.env] if render or video else spec.env
-    itself, spec = seen == spec.env, spec.model_copy(update={"env": seen})
+    # what was trained on a GPU plays anywhere, and repeats there if anything does
+    device = "auto" if spec.meta.device == "cuda" else spec.meta.device
+    meta = spec.meta.model_copy(update={"device": device})
+    itself, spec = seen == spec.env, spec.model_copy(update={"env": seen, "meta": meta})
+    tensors, frame, members = read_model(path)
     # in company as large as at its training, because a BLAS may round one matrix product otherwise than several
-    company = 1 if render or video else len(ended)
+    company = 1 if render or video else members or len(ended)
     program = Program([Session(spec, files.number, chosen)] * company)
-    tensors, frame = read_model(path)
     try:
         program.load([tensors] * company)
     except ValueError as error:
         raise SlmxError(f"{path}: {error}") from error
-    program.tick = max(program.ticks) if frame is None else frame // max(1, program.layout.rows[0])
+    program.stand_at(frame)
     count = episodes or spec.meta.eval_episode
 
     def draw(own: Session, env: int, copies: int) -> Sequence[int]:
@@ -335,24 +373,33 @@ def _show(
     render: str | None,
     video: Path | None,
 ) -> list[Evaluation]:
-    """Play one episode after another, before the eyes of a viewer."""
+    """Play one episode after another, before the eyes of a viewer; a film for each of several environments."""
     from slmx.display import Film, Window
 
-    viewers = [*([Window()] if render == "human" else []), *([Film(video)] if video else [])]
+    envs = len(program.spec.env)
+    films: list[Film] = []
+    window = Window() if render == "human" else None
 
     def see(picture: np.ndarray, env: int) -> None:
-        for viewer in viewers:
-            viewer.show(picture)
+        if window:
+            window.show(picture)
+        if films:
+            films[env].show(picture)
 
     evaluations = []
     try:
+        if video and envs > 1:
+            films += (Film(video.with_stem(f"{video.stem}_env_{env}")) for env in range(envs))
+        elif video:
+            films.append(Film(video))
         for i in range(count):
-            one = lambda own, env, copies, i=i: draw(own, env, count * copies)[i * copies : (i + 1) * copies]
+            # of each agent's episodes in an environment, which follow one another there
+            one = lambda own, env, copies, i=i: draw(own, env, count * copies)[i::count]
             evaluations += program.evaluate(1, one, see)
     finally:
-        for viewer in viewers:
+        for viewer in (*films, *([window] if window else [])):
             viewer.close()
-    return evaluations
+    return sorted(evaluations, key=lambda played: (played.env, played.agent))
 
 
 def standard(env: EnvSpec, spaces: Spaces) -> dict[str, Any]:

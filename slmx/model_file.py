@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,25 +14,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MODEL = re.compile(r"session_(?P<session>\d+)(?:_(?P<model>best|\d+))?")  # the name of a model's file
+ABOUT = "slmx"  # the one key of a file's metadata, for several would come in any order
 
 
-def write_model(path: Path, model: dict[str, Tensor], frame: int | None = None) -> None:
-    """Write a model file whole, on the disk when this returns; with the frame that it is of, if one is given."""
+def write_model(path: Path, model: dict[str, Tensor], members: int, frame: int | None = None) -> None:
+    """Write a model file whole, on the disk when this returns.
+
+    With the number of members of its program, and with the frame that it is of, if one is given.
+    """
     from safetensors.torch import save
 
+    about = {"members": members, "frame": frame}
     with whole(path, "wb", sync=True) as file:
-        file.write(save(model, None if frame is None else {"frame": str(frame)}))
+        file.write(save(model, {ABOUT: json.dumps(about)}))
 
 
-def read_model(path: Path) -> tuple[dict[str, Any], int | None]:
-    """The tensors of a model file, and the frame that it is of where that is before the end of its training."""
+def read_model(path: Path) -> tuple[dict[str, Any], int | None, int | None]:
+    """The tensors of a model file, the frame that it is of where that is before the end of its training, and how many
+    members its program had, where the file says so.
+    """
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     try:
         with safe_open(path, framework="pt") as file:
-            frame = (file.metadata() or {}).get("frame")
-        return load_file(path), None if frame is None else int(frame)
+            said = file.metadata() or {}
+        about = json.loads(said[ABOUT]) if ABOUT in said else said  # older files have but a frame
+        frame = about.get("frame")
+        return load_file(path), None if frame is None else int(frame), about.get("members")
     except (OSError, SafetensorError) as error:
         raise SlmxError(f"{path}: not a model file: {error}") from error
 

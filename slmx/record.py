@@ -33,7 +33,19 @@ if TYPE_CHECKING:
     from slmx.watch import Episode, Evaluation, Model, View
 
 WINDOW = 100  # episodes in a moving average
-PACKAGES = ("torch", "numpy", "gymnasium", "envpool", "ale-py", "pydantic", "pandas", "plotly", "ray", "optuna")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "envpool",
+    "ale-py",
+    "mujoco",
+    "pydantic",
+    "pandas",
+    "plotly",
+    "ray",
+    "optuna",
+)
 OVER = ("DONE", "FAILED")  # states of a run that has come to its end
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}
@@ -187,6 +199,7 @@ class Recorder:
         camera: Camera | None = None,
     ):
         self.directory, self.sessions, self.first, self.camera = directory, list(sessions), first, camera
+        self.company = len(self.sessions)  # the members of their program
         with writing(directory):
             (directory / "model").mkdir(parents=True, exist_ok=True)
         left = left or {}
@@ -369,9 +382,8 @@ class Recorder:
             if state["state"] == "FAILED":
                 continue
             state |= {"state": ended, "reason": reason, "frame": program.frames[0]}
-            write_model(
-                self.directory / "model" / f"session_{state['session']}.safetensors", program.model(self.first + m)
-            )
+            path = self.directory / "model" / f"session_{state['session']}.safetensors"
+            write_model(path, program.model(self.first + m), self.company)
         self._save_states(sync=True)
 
     def _film(self, m: int, frame: int, model: Model) -> None:
@@ -382,7 +394,7 @@ class Recorder:
         if self.camera and video and session.index in video.session and not path.exists():
             with writing(path):
                 path.parent.mkdir(exist_ok=True)
-            write_model(path, model(self.first + m), frame)
+            write_model(path, model(self.first + m), self.company, frame)
             self.camera.look()
 
     def _open_models(self, anew: bool) -> None:
@@ -398,7 +410,7 @@ class Recorder:
     def _keep(self, name: str, model: dict[str, Tensor], frame: int) -> None:
         """Keep a model from before the end; it is on the disk before a checkpoint that knows of it."""
         path = self.directory / "model" / f"{name}.safetensors"
-        write_model(path, model, frame)
+        write_model(path, model, self.company, frame)
         if path.name not in self._models:
             self._models.append(path.name)
 
@@ -449,7 +461,7 @@ class Records:
         """Where on the member axis the sessions of each trial are."""
         self._of = [recorder for recorder in self.recorders for _ in recorder.sessions]
         for recorder in self.recorders:
-            recorder.first = self._of.index(recorder)
+            recorder.first, recorder.company = self._of.index(recorder), len(self._of)
 
     def state(self) -> dict[int, dict[str, Any]]:
         """What it takes to go on from here, by trial."""

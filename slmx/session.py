@@ -332,6 +332,16 @@ class Program:
                 prefix = f"agent.{a}.normalizer.{p}."
                 normalizer.load({k.removeprefix(prefix): v for k, v in stacked.items() if k.startswith(prefix)})
 
+    def stand_at(self, clock: int | None) -> None:
+        """Be where a training was when `clock` said this, or at its end, with the numbers that its agents had there."""
+        tick = max(self.ticks) if clock is None else clock // max(1, self.layout.rows[0])
+        self.tick = max(0, tick - 1)  # a stage that begins at a tick does so after the evaluation there
+        self.retune(self.sessions)
+        self.tick = tick
+        for agent, own in zip(self.agents, self.layout.places, strict=True):
+            agent.frame = sum(len(place.rows) * min(tick, self.ticks[place.env]) for place in own)
+            agent.schedule()
+
     def keep(self, index: Sequence[int]) -> None:
         """Only the members `index` go on, in that order, and learn what they would have learned in any company.
 

@@ -7,6 +7,8 @@ scatter after gather is the identity.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -99,6 +101,15 @@ class Space:
         for body in sorted(self.bodies):
             counts[body.agent, body.env] = counts.get((body.agent, body.env), 0) + 1
         return counts
+
+    @cached_property
+    def rows(self) -> dict[int, int]:
+        """Bodies of all agents per environment."""
+        return dict(Counter(body.env for body in self.bodies))
+
+    def steps(self, frames: Sequence[int]) -> dict[tuple[int, int], int]:
+        """Steps of each body of a port, where environments have so many frames, those of all their bodies together."""
+        return {(agent, env): math.ceil(frames[env] / self.rows[env]) for agent, env in self.counts}
 
     def with_counts(self, count: Callable[[int, int], int]) -> Space:
         """The same ports with `count(agent, env)` bodies each."""

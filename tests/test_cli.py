@@ -41,6 +41,7 @@ DQN: dict[str, Any] = {
     },
     "env": {"name": "CartPole-v1", "max_frame": 1000},
 }
+SOON: dict[str, Any] = DQN | {"agent": DQN["agent"] | {"algorithm": {"name": "DQN", "training_start_step": 8}}}
 KNOWN_ALGORITHMS = "known: Random, REINFORCE, A2C, PPO, SARSA, DQN, DDPG, TD3, SAC, CrossQ, or module:Class"
 
 
@@ -361,7 +362,7 @@ def test_commands_that_are_none(slmx: Slmx) -> None:
 
 
 def test_a_sound_spec_runs_beside_a_broken_one(slmx: Slmx) -> None:
-    write({"good": edited(DQN, (("env", "max_frame"), 40), (("meta",), {"eval_episode": 1})), "bad": {}})
+    write({"good": edited(SOON, (("env", "max_frame"), 40), (("meta",), {"eval_episode": 1})), "bad": {}})
     assert slmx("run", "spec.json", "good", "--no-graphs", "--quiet") == Said(0, "", "")
 
 
@@ -369,6 +370,14 @@ def test_a_sound_spec_runs_beside_a_broken_one(slmx: Slmx) -> None:
 def test_mistakes_are_told_when_quiet_too(slmx: Slmx, quiet: list[str]) -> None:
     write({"a": edited(DEMO, (("meta", "sed"), 1))})
     refused(slmx("run", "spec.json", *quiet), 'spec.json: a: meta.sed: unknown key; did you mean "seed"?')
+
+
+def test_a_name_that_no_folder_can_have_is_told_before_anything_is_written(slmx: Slmx) -> None:
+    for name in ("dqn/pong", "../x"):
+        write({name: DQN})
+        for said in (slmx("check", "spec.json"), slmx("run", "spec.json")):
+            assert said.code == 2 and said.err.startswith(f"spec.json: {name}: name: folders are called by this name")
+            assert said.err.count("\n") == 1 and not Path("data").exists()
 
 
 def test_every_broken_file_is_told(slmx: Slmx) -> None:
@@ -529,7 +538,7 @@ def test_the_program_as_it_is_installed(tmp_path: Path) -> None:
 
 
 def test_variables_and_settings_reach_the_spec(slmx: Slmx) -> None:
-    write({"a": edited(DQN, (("env", "max_frame"), "${frames}"), (("meta",), {"max_session": 1, "eval_episode": 1}))})
+    write({"a": edited(SOON, (("env", "max_frame"), "${frames}"), (("meta",), {"max_session": 1, "eval_episode": 1}))})
     given = ["-s", "frames=40", "--set", "agent.algorithm.gamma=0.5", "--set", "meta.seed=3"]
     said = slmx("run", "spec.json", "a", "train", *given, "--no-graphs")
     assert said.code == 0 and not said.err and "1 session x 40 frames" in said.out

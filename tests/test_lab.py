@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from ctypes.util import find_library
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from slmx.record import provenance
 from slmx.session import Program, Session
 from slmx.spec.benchmark import is_benchmark
 from slmx.spec.build import build
+from slmx.spec.check import problems
 from slmx.spec.dump import with_settings
 from slmx.spec.load import find, load, read
 from slmx.spec.model import Spec
@@ -246,6 +248,44 @@ def test_a_film_shows_the_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert pictures == lengths and seconds == pytest.approx(lengths / 30, abs=0.1)
 
 
+def test_what_is_shown_of_several_agents_and_environments_is_the_stored_evaluation(tmp_path: Path) -> None:
+    from imageio_ffmpeg import count_frames_and_secs
+
+    envs = [{"name": "CartPole-v1", "max_frame": 256}, {"name": "Acrobot-v1", "max_frame": 256, "max_t": 30}]
+    run = train(spec_of([agent(), agent("REINFORCE")], envs, meta={"max_session": 1, "dtype": "float64"}), tmp_path)
+    played = lab.enjoy(run.directory, video=tmp_path / "film.mp4")
+    assert len(played.returns) == 3 * 4 and played.repeats
+    for e in (0, 1):  # whose pictures differ in size
+        lengths = [one.length for one in played.evaluations if one.env == e]
+        longest = sum(map(max, lengths[:3], lengths[3:]))  # an episode of both agents at once
+        assert count_frames_and_secs(tmp_path / f"film_env_{e}.mp4")[0] == longest
+
+
+@pytest.mark.skipif(find_library("EGL") is None, reason="there is nothing that draws MuJoCo without a screen")
+def test_mujoco_is_filmed_without_a_screen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imageio_ffmpeg import count_frames_and_secs
+
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.setenv(name, "")  # so that it is restored
+        monkeypatch.delenv(name)
+    run = train(
+        spec_of(envs=[{"name": "HalfCheetah-v5", "max_frame": 64, "max_t": 5}], meta={"max_session": 1}), tmp_path
+    )
+    film = tmp_path / "cheetah.mp4"
+    assert call(monkeypatch, "enjoy", run.directory, "--video", film, "-n", "2", "-q") == 0
+    assert count_frames_and_secs(film)[0] == 2 * 5
+
+
+def test_what_was_trained_on_a_gpu_can_be_played_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(spec_of(meta={"max_session": 1}), tmp_path)
+    place = run.directory / "trial_0" / "spec.json"
+    record = json.loads(place.read_text())
+    record["spec"]["meta"]["device"] = "cuda"
+    place.write_text(json.dumps(record))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert lab.enjoy(run.directory).repeats
+
+
 def test_a_failing_session_fails_alone(tmp_path: Path) -> None:
     env = {"name": "tests.own:Poisoned", "max_frame": 600}
     healthy = spec_of(envs=[env], meta={"max_session": 3})
@@ -363,6 +403,71 @@ def test_dev_looks_briefly_and_closely(
     assert code == 0 and "1 session x 5,000 frames" in out and out.count("frames/s") >= 20
     (directory,) = tmp_path.iterdir()
     assert not list(directory.rglob("*.html"))
+
+
+@pytest.mark.parametrize(
+    ("env", "interrupted", "shown"),
+    [("CartPole-v1", False, 1), ("CartPole-v1", True, 0), ("tests.own:Worth", False, 0)],
+    ids=["as it went", "after Ctrl-C", "without pictures"],
+)
+def test_dev_shows_what_can_be_seen_where_there_is_a_screen(
+    env: str, interrupted: bool, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    ended = lab.Run(tmp_path, pd.DataFrame({"state": ["DONE"]}), interrupted)
+    monkeypatch.setattr(lab, "has_screen", lambda: True)
+    monkeypatch.setattr(lab, "train", lambda *_, **__: ended)
+    monkeypatch.setattr(lab, "enjoy", lambda directory, **options: asked.append(options))
+    assert lab.dev(spec_of(envs=env), tmp_path) is ended
+    assert asked == [{"episodes": 1, "render": "human"}] * shown
+
+
+LATE = agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 80_000}}
+
+
+def test_dev_looks_long_enough_to_see_something_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab, "has_screen", lambda: False)
+    late = spec_of([LATE], frames=10**7, meta={"max_session": 2})
+    run = lab.dev(late, tmp_path, quiet=True, graphs=False)
+    rows = table(run, "session_0.csv")
+    assert rows["frame"].max() == 5000 and rows["opt_step"].max() == (5000 - 1250) // 4 + 1
+    wide = agent() | {"algorithm": {"name": "PPO", "time_horizon": 4000, "minibatch_size": 8000}}
+    brief = lab.brief(spec_of([wide, LATE], frames=10**7))
+    assert brief.env[0].max_frame == 4 * 4001, "a rollout of all four bodies"
+    assert brief.agent[1].algorithm.training_start_step == 2 * 4001 // 4  # type: ignore[attr-defined]
+    short = spec_of(frames=128)
+    assert lab.brief(short).env == short.env and lab.brief(short).agent == short.agent
+
+
+def test_a_short_look_at_any_shipped_spec_sees_it_learn() -> None:
+    for file in SPEC_FILES:
+        for name, spec in load(file).items():
+            said = [str(error) for error in problems(lab.brief(spec)) if "nothing would be learned" in str(error)]
+            assert not said, (name, said)
+
+
+ENOUGH: dict[str, tuple[dict[str, Any], int, str]] = {
+    "start": (agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 64}}, 64, "training_start_step"),
+    "frequency": (
+        agent("DQN") | {"algorithm": {"name": "DQN", "training_start_step": 0, "training_frequency": 64}}, 64,
+        "training_frequency",
+    ),
+    "rollout": (agent("PPO"), 64, "time_horizon"),
+    "rollout and one": (agent() | {"algorithm": {"name": "SARSA", "time_horizon": 32}}, 66, "time_horizon"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ENOUGH)
+def test_a_training_in_which_nothing_would_be_learned_is_refused(case: str) -> None:
+    one, least, key = ENOUGH[case]
+    for frames in (least, least - 2):
+        spec = spec_of([one], frames=frames)
+        program = Program([Session(spec)])
+        program.run()
+        assert (program.agents[0].updates > 0) == (frames == least)
+        wrong = [f"agent.0.algorithm.{key}"] if frames < least else []
+        assert [error.path for error in problems(spec)] == wrong
+    assert "nothing would be learned: " in str(problems(spec)[0]) and str(least - 2) in str(problems(spec)[0])
 
 
 def test_components_of_a_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

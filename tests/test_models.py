@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from slmx import lab
 from slmx.errors import SlmxError
@@ -72,10 +74,10 @@ def test_the_model_of_a_frame_is_what_had_been_learned_there(tmp_path: Path) -> 
     program = Program([Session(kept(150), 0, index) for index in (0, 1)])
     program.run(lambda program: seen.update({program.frames[0]: parameters(program.agents[0]).clone()}))
     for frame in (150, 300, 600):
-        tensors, known = read_model(directory / f"trial_0/model/session_1_{frame}.safetensors")
+        tensors, known, members = read_model(directory / f"trial_0/model/session_1_{frame}.safetensors")
         other = Program([Session(kept(150), 0, 1)])
         other.load([tensors])
-        assert known == frame and (parameters(other.agents[0])[0] == seen[frame][1]).all()
+        assert (known, members) == (frame, 2) and (parameters(other.agents[0])[0] == seen[frame][1]).all()
     assert "agent.0.normalizer.0.obs_mean" in tensors, "with its statistics"
 
 
@@ -163,6 +165,26 @@ def test_every_trial_of_a_search_keeps_its_own(scheduler: Keys | None, tmp_path:
             assert read_model(trial / f"model/session_{session}_best.safetensors")[1] == means.idxmax()
             for frame in frames:
                 assert lab.enjoy(trial, session=session, model=str(frame)).repeats
+
+
+def test_a_trial_of_a_search_is_played_in_company_as_large_as_its_programs(tmp_path: Path) -> None:
+    """In float32, of which a BLAS rounds a matrix otherwise alone than among several."""
+    agent = AGENT | {"name": "a2c", "algorithm": {"name": "A2C"}, "net": AGENT["net"] | {"hid_layers": [64, 64]}}
+    meta = {"max_session": 1, "max_trial": 4, "eval_episode": 20, "validate": None}
+    search = {"agent.algorithm.gamma__uniform": [0.5, 0.99]}
+    env = {"name": "Pendulum-v1", "max_frame": 800}
+    one = build("s", {"agent": agent, "env": env, "body": {"num": 2}, "meta": meta, "search": search})
+    run = tmp_path / "run"
+    searched(run, one, size=5, workers=1)
+    trials = sorted(run.glob("trial_*"))
+    assert [read_model(trial / "model/session_0.safetensors")[2] for trial in trials] == [5] * 5
+    assert all(lab.enjoy(trial).repeats for trial in trials)
+
+
+def test_a_model_file_of_before_says_its_frame_alone(tmp_path: Path) -> None:
+    for said, frame in ((None, None), ({"frame": "200"}, 200)):
+        save_file({"x": torch.zeros(1)}, tmp_path / "old.safetensors", said)
+        assert read_model(tmp_path / "old.safetensors")[1:] == (frame, None)
 
 
 def test_models_that_are_not_there(

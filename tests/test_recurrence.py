@@ -236,3 +236,17 @@ def test_minibatches_of_sequences_need_enough_of_them_everywhere() -> None:
     agent["algorithm"]["minibatch_size"] = 16
     fits, _ = attempt("two", {"agent": agent | {"net": GRU}, "env": envs, "body": {"num": [1, 1]}})
     assert fits is not None and not problems(fits)
+
+
+@pytest.mark.parametrize("name", ["SequenceReplay", "PrioritizedSequenceReplay"])
+def test_sequences_longer_than_any_episode_are_refused(name: str) -> None:
+    for length, limit in ((21, 20), (20, 20), (501, None), (500, None)):
+        env = {"name": "CartPole-v1", "max_frame": 3000, "max_t": limit}
+        one = spec(OFF_POLICY, SEQUENCES | {"name": name, "sequence_length": length}, env, GRU)
+        wrong = (
+            f"agent.0.memory.sequence_length: {length} steps are more than any episode of CartPole-v1 (env.0) has: "
+            f"it ends after {limit or 500}"
+        )
+        assert [str(error) for error in problems(one)] == ([wrong] if length > (limit or 500) else [])
+    endless = {"name": "tests.probes:Recall", "max_frame": 3000}
+    assert not problems(spec(OFF_POLICY, SEQUENCES | {"name": name, "sequence_length": 501}, endless, GRU))

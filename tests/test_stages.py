@@ -129,3 +129,13 @@ def test_parameters_depart_where_a_stage_begins() -> None:
         program.run()
     models = [program.model(0) for program in (plain, one)]
     assert not any(torch.equal(models[0][key], models[1][key]) for key in models[0])
+
+
+def test_a_model_is_played_with_the_numbers_of_its_frame(tmp_path: Path) -> None:
+    """A network's scale that changes its sign turns the policy round."""
+    net = {"type": "tests.own_learning:Affine", "optim_spec": {"name": "Adam", "lr": 0.05}}
+    stages = [{"frame": 200, "settings": {"agent.0.net.scale": -1.0}}]
+    meta = {"stages": stages, "max_session": 1, "eval_episode": 5, "eval_frequency": 100, "save": 100}
+    one = spec(A2C, {"name": "Rollout"}, {"name": "CartPole-v1", "max_frame": 400}, net, 2, meta)
+    directory = lab.train(one, tmp_path, quiet=True, graphs=False).directory
+    assert all(lab.enjoy(directory, model=model).repeats for model in ("100", "200", "300", "400", "last"))

@@ -95,6 +95,16 @@ class Algorithm(Membered):
         """Likewise, keys whose values fit, but not where the network is recurrent."""
         return {}
 
+    @classmethod
+    def unlearned(
+        cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int], steps: Sequence[int]
+    ) -> dict[str, str]:
+        """Keys with whose values all is over before anything is learned, and why.
+
+        `bodies`: of the agent in each of its environments; `steps`: of each of them there, to the end of the training.
+        """
+        return {}
+
     def __init__(self, setting: Setting):
         self.setting, self.ports, self.members = setting, list(setting.ports), setting.members
         like = {"dtype": setting.dtype, "device": setting.device}
@@ -258,3 +268,12 @@ class Algorithm(Membered):
         for optimizer in self.optimizers:
             finite = finite & optimizer.finite
         return finite
+
+
+def unfilled(horizon: int, bodies: Sequence[int], steps: Sequence[int]) -> dict[str, str]:
+    """`unlearned` of an algorithm that learns from so many steps of each body at once."""
+    if not steps or horizon <= max(steps):
+        return {}
+    frames = sum(own * count for own, count in zip(bodies, steps, strict=True))
+    wrong = f"{horizon} steps of each body make an update, and in all {frames} frames there are {max(steps)}"
+    return {"time_horizon": wrong}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -29,6 +30,17 @@ class ReplayAlgorithm(Algorithm):
 
     memories = ("Replay", "PrioritizedReplay")
     copied = (*Algorithm.copied, "recent")
+
+    @classmethod
+    def unlearned(
+        cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int], steps: Sequence[int]
+    ) -> dict[str, str]:
+        frames = sum(own * count for own, count in zip(bodies, steps, strict=True))
+        return {
+            key: f"{value} is more than the {frames} frames that there are"
+            for key in ("training_start_step", "training_frequency")
+            if (value := getattr(hyper, key)) > frames > 0
+        }
 
     def build_memory(self) -> None:
         """Make `memory`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from slmx import ops
 from slmx.algorithm.action_values import ActionValueAlgorithm
+from slmx.algorithm.base import unfilled
 from slmx.algorithm.exploration import EXPLORATIONS, ExploringHyper
 from slmx.lazy import torch
 from slmx.member.hyper import Int
@@ -27,6 +29,12 @@ class SARSA(ActionValueAlgorithm):
         """On-policy Q-learning with a neural network."""
 
         time_horizon: Int = Field(32, ge=1, description="steps of each body per update")
+
+    @classmethod
+    def unlearned(
+        cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int], steps: Sequence[int]
+    ) -> dict[str, str]:
+        return unfilled(hyper.time_horizon + 1, bodies, steps)
 
     def build(self) -> None:
         self.build_network()

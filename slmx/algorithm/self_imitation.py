@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from slmx import ops
+from slmx.algorithm.base import unfilled
 from slmx.algorithm.policy import PolicyAlgorithm
 from slmx.lazy import torch
 from slmx.member.hyper import Hyper, Int, NamedHyper, PerMember, Stacked
@@ -62,6 +63,14 @@ class ImitatingAlgorithm(PolicyAlgorithm):
     @classmethod
     def misfits_of_sequences(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
         return {} if hyper.sil_iter is None else {"sil_iter": "a recurrent network does not imitate itself"}
+
+    @classmethod
+    def unlearned(
+        cls, hyper: Any, memory: type[Any] | None, bodies: Sequence[int], steps: Sequence[int]
+    ) -> dict[str, str]:
+        if "algorithm.time_horizon" in cls.idle(hyper, memory, bodies):
+            return {}
+        return unfilled(hyper.time_horizon, bodies, steps)
 
     def build_imitation(self) -> None:
         """Make `returns`, a memory for each port; none where there is no self-imitation."""

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from slmx.env.base import Env, Spaces
+from slmx.env.flatten import visible_space
 from slmx.env.spec import AtariSpec, EnvSpec
 from slmx.errors import SlmxError, SpecError
 
@@ -61,9 +62,10 @@ class AleEnv(Env):
             raise SpecError("kwargs", 'the backend "ale" has none', 'how a game is seen and played is "atari"')
         options = _options(spec)
         pictures = options["stack_num"] * (1 if options["grayscale"] else 3)
+        images = Box(0, 255, (pictures, options["img_height"], options["img_width"]), np.uint8)
         return Spaces(
             backend=cls.backend,
-            obs_space=Box(0, 255, (pictures, options["img_height"], options["img_width"]), np.uint8),
+            obs_space=visible_space(images, spec.visible),
             action_space=Discrete(_actions(spec.name, options["full_action_space"])),
             max_t=spec.max_t or LIMIT,
         )

@@ -5,7 +5,8 @@ for a single observation. Actions are Discrete, a flat vector of such, or one of
 
 An image is a uint8 Box of two to four axes: `[H, W]`, `[H, W, C]` or `[C, H, W]`, or a stack of such along an axis
 before them. It becomes `[C, H, W]`, the oldest of a stack first. Of three axes the first or the last is the channels',
-whichever is shorter, the first where they are equal. In a Dict or Tuple an image is numbers like any others.
+whichever is shorter, the first where they are equal. In a Dict or Tuple an image is numbers like any others where it is
+as small as grids of cells are; a larger one is refused, for nobody would see it as an image.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 from gymnasium import Space, spaces
 
 from slmx.errors import SpecError
+
+GRID = 16  # cells of a grid from side to side: what has more in both directions is an image
 
 
 def is_image(space: Space) -> bool:
@@ -86,11 +89,18 @@ def flatten(space: Space, batch: Any) -> np.ndarray:
     return np.concatenate(_columns(space, batch), axis=1, dtype=np.float32, casting="same_kind")
 
 
-def _width(space: Space) -> int:
+def _width(space: Space, place: str = "") -> int:
+    """How many numbers an observation is; `place`: of a part, in the whole."""
     if isinstance(space, spaces.Dict):
-        return sum(_width(part) for part in space.spaces.values())
+        return sum(_width(part, f"{place}.{key}") for key, part in space.spaces.items())
     if isinstance(space, spaces.Tuple):
-        return sum(_width(part) for part in space.spaces)
+        return sum(_width(part, f"{place}.{i}") for i, part in enumerate(space.spaces))
+    if is_image(space) and sorted(space.shape or ())[-2] > GRID:
+        raise SpecError(
+            "name",
+            f'the part "{place[1:]}" of its observations is an image {space.shape}, of which but numbers would be left',
+            "let a wrapper leave it out (FilterObservation), or show it alone (one of your own)",
+        )
     if isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiBinary | spaces.MultiDiscrete):
         return spaces.flatdim(space)
     raise SpecError("name", f"observations of {space} cannot be flattened", "wrap it so that it emits numbers")

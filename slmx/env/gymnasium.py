@@ -22,7 +22,7 @@ from slmx.env import wrappers
 from slmx.env.base import Env, Spaces
 from slmx.env.flatten import action_start, flat_action_space, flat_obs_space, flatten, is_image, visible_space
 from slmx.env.spec import RESERVED, EnvSpec
-from slmx.errors import SpecError, did_you_mean
+from slmx.errors import SlmxError, SpecError, did_you_mean
 
 ALE = "ALE/"  # how the names of ale-py's environments begin
 UNFIT_WRAPPERS = {
@@ -45,12 +45,15 @@ class GymnasiumEnv(Env):
     def __init__(self, spec: EnvSpec, seeds: np.ndarray, render_mode: str | None = None, threads: int = 1):
         super().__init__(spec, seeds, render_mode, threads)
         registration = _registration(spec)
+        self._name, self._registered = spec.name, _is_registered(registration)
         # gymnasium's SyncVectorEnv would do, but takes longer over one step of a small environment than that does
         self._copies = [_make_one(spec, registration, render_mode) for _ in range(seeds.size)]
         self._seeds: list[int | None] = seeds.ravel().tolist()
         self._raw_obs_space, space = self._copies[0].observation_space, self._copies[0].action_space
         self._action_start = action_start(space)
         self._raw_action = tuple(space.shape or ()), space.dtype
+        # agents know the bounds in float32, by which float64 ones may be passed in the last bit
+        self._bounds = (space.low, space.high) if isinstance(space, Box) and space.dtype != np.float32 else None
 
     @classmethod
     def names(cls) -> list[str]:
@@ -95,6 +98,8 @@ class GymnasiumEnv(Env):
     def _advance(self, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         shape, dtype = self._raw_action
         action = (action + self._action_start).astype(dtype, copy=False).reshape(-1, *shape)
+        if self._bounds is not None:
+            action = action.clip(*self._bounds)
         steps = [copy.step(own) for copy, own in zip(self._copies, action, strict=True)]
         obs, reward, terminated, truncated, _ = zip(*steps, strict=True)
         return self._flat(obs), np.array(reward, float), np.array(terminated, bool), np.array(truncated, bool)
@@ -103,7 +108,12 @@ class GymnasiumEnv(Env):
         return self._flat([self._copies[i].reset()[0] for i in ended])[:, None]
 
     def _picture(self) -> np.ndarray:
-        return np.asarray(self._copies[0].render())
+        try:
+            return np.asarray(self._copies[0].render())
+        except Exception as error:  # each graphics library has its own
+            if not self._registered:
+                raise
+            raise SlmxError(f"{self._name} cannot be drawn here: {_said(error)}") from error
 
     def _flat(self, obs: Sequence[Any]) -> np.ndarray:
         """Observations of some copies, flattened."""
@@ -152,10 +162,15 @@ def _registration(spec: EnvSpec) -> Registration:
                 raise SpecError("name", "ale-py is not installed", "pip install 'slmx[atari]'")
             raise SpecError("name", f'unknown environment "{spec.name}"', did_you_mean(spec.name, known))
         found = known[spec.name]
-    with _dependencies_named():
+    with _told(spec, _is_registered(found)):
         creator = load_env_creator(found.entry_point) if isinstance(found.entry_point, str) else found.entry_point
     _check_call(creator, {**found.kwargs, **spec.kwargs}, "kwargs")
     return found
+
+
+def _is_registered(registration: Registration) -> bool:
+    """Whether gymnasium knows the environment by an id; else it is a class of one's own."""
+    return gymnasium.registry.get(registration.id) is registration
 
 
 def _makes_environments(found: Any) -> bool:
@@ -165,13 +180,8 @@ def _makes_environments(found: Any) -> bool:
 
 def _make_one(spec: EnvSpec, registration: Registration, render_mode: str | None) -> gymnasium.Env:
     options = dict(spec.kwargs) if render_mode is None else {**spec.kwargs, "render_mode": render_mode}
-    with _dependencies_named():
-        try:
-            env = gymnasium.make(registration, max_episode_steps=spec.max_t, disable_env_checker=True, **options)
-        except GymnasiumError as error:
-            if not spec.kwargs or isinstance(error, DependencyNotInstalled):
-                raise
-            raise SpecError("kwargs", f"refused by {spec.name}: {error}") from error
+    with _told(spec, _is_registered(registration)):
+        env = gymnasium.make(registration, max_episode_steps=spec.max_t, disable_env_checker=True, **options)
     for i, wrapper in enumerate(spec.wrappers):
         name, options = (wrapper, {}) if isinstance(wrapper, str) else (wrapper.name, wrapper.model_extra or {})
         env = _wrapped(env, name, options, f"wrappers.{i}")
@@ -186,35 +196,66 @@ def _wrapped(env: gymnasium.Env, name: str, options: dict[str, Any], path: str) 
         return kind(env, **options)
     except SpecError as error:
         raise error.under(path) from error
-    except (GymnasiumError, TypeError, ValueError) as error:
-        if ":" in name:
+    except Exception as error:
+        if getattr(kind, "__module__", "").partition(".")[0] not in ("gymnasium", "slmx"):
             raise  # one's own, which may fail by itself
-        raise SpecError(path, f"{name}: {error}") from error
+        raise SpecError(path, f"{name}: {_said(error)}") from error
 
 
 @contextmanager
-def _dependencies_named() -> Iterator[None]:
+def _told(spec: EnvSpec, registered: bool) -> Iterator[None]:
+    """What is raised while an environment is loaded or made, as a SpecError; one's own may fail by itself."""
     try:
         yield
-    except DependencyNotInstalled as error:
-        raise SpecError("name", str(error)) from error
+    except (DependencyNotInstalled, ImportError) as error:
+        if not registered and isinstance(error, ImportError):
+            raise
+        if getattr(error.__cause__ or error, "name", None) == "mujoco":
+            raise SpecError("name", "mujoco is not installed", "pip install 'slmx[mujoco]'") from error
+        raise SpecError("name", f"{spec.name} cannot be loaded: {_said(error)}") from error
+    except Exception as error:
+        if not registered and not (spec.kwargs and isinstance(error, GymnasiumError)):
+            raise
+        if spec.kwargs:
+            raise SpecError("kwargs", f"refused by {spec.name}: {_said(error)}") from error
+        raise SpecError("name", f"{spec.name} cannot be made: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    """What an error says, in one line; of what kind it is where that is part of it."""
+    text = " ".join(str(error).split())
+    plain = isinstance(error, GymnasiumError | AssertionError | ImportError | TypeError | ValueError) and text
+    return text if plain else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
 def _wrapper_class(name: str, path: str) -> Callable[..., gymnasium.Env]:
-    module_name, colon, entry = name.partition(":")
-    if name in UNFIT_WRAPPERS:
-        raise SpecError(path, f"{name} does not fit here", UNFIT_WRAPPERS[name])
-    if not colon and name in wrappers.__all__:
-        return getattr(wrappers, name)
-    module = _import(module_name, path) if colon else gymnasium.wrappers
-    entry = entry or name
-    if not hasattr(module, entry):
-        known = dir(module) if colon else [*wrappers.__all__, *dir(module)]
+    """The wrapper of a name: a class of slmx or gymnasium; by its import path, anything that can be called."""
+    module_name, colon, entry = name.rpartition(":")
+    if colon:
+        module = _import(module_name, path)
+    else:
+        module = wrappers if name in wrappers.__all__ else gymnasium.wrappers
+    try:
+        found: Any = getattr(module, entry, None)  # some of gymnasium's are imported then
+    except (GymnasiumError, ImportError) as error:
+        raise SpecError(path, f"{name} cannot be loaded: {_said(error)}") from error
+    if not (callable(found) if colon else _is_wrapper(found)):
+        shipped = (key for key, each in vars(gymnasium.wrappers).items() if _is_wrapper(each))
+        known = dir(module) if colon else [*wrappers.__all__, *shipped]
         raise SpecError(path, f'unknown wrapper "{name}"', did_you_mean(entry, known))
-    return getattr(module, entry)
+    for unfit, reason in UNFIT_WRAPPERS.items():
+        if found is getattr(gymnasium.wrappers, unfit):
+            raise SpecError(path, f"{name} does not fit here", reason)
+    return found
+
+
+def _is_wrapper(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, gymnasium.Wrapper)
 
 
 def _import(name: str, path: str) -> Any:
+    if not name or name.startswith("."):
+        raise SpecError(path, f'"{name}" is no module', 'one\'s own is named in full, "module:Class"')
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

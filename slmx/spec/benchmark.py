@@ -22,7 +22,7 @@ from slmx.spec.build import attempt, attempt_group
 from slmx.spec.check import problems
 from slmx.spec.dump import changed, put
 from slmx.spec.load import UnknownName, attempt_file, in_spec, parsed, pick, read, substitute, variables_of
-from slmx.spec.model import Spec
+from slmx.spec.model import Spec, file_name
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import checked_space
 
@@ -164,6 +164,10 @@ class _Reader:
     def read(self, name: str, raw: Any) -> tuple[Cell, ...]:
         """The cells of one benchmark."""
         errors: list[SpecError] = []
+        try:
+            file_name(name)
+        except ValueError as error:
+            errors.append(SpecError("", str(error)))
         typed = self._typed(raw, errors)
         cells = self._cells(typed, errors) if typed else ()
         self.errors += [in_spec(name, error) for error in errors]

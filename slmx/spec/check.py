@@ -76,8 +76,10 @@ def problems(spec: Spec) -> list[SpecError]:
     if space is not None:
         errors += _actions(spec, space, described)
         errors += _observations(spec, space, described)
+        errors += _sequences(spec, space, described)
         errors += _views(spec, described)
         errors += _rollouts(spec)
+        errors += _unlearned(spec, space)
         errors += _unseen(spec, space)
         if len(described) == len(spec.env):
             try:
@@ -312,6 +314,18 @@ def _observations(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> 
                     yield SpecError(f"agent.{a}.{part}.{key}", f"{wrong} ({spec.env[e].name}, env.{e})")
 
 
+def _sequences(spec: Spec, space: Space, described: Mapping[int, Spaces]) -> Iterator[SpecError]:
+    """Sequences to learn from that are longer than any episode."""
+    for a, e in sorted(space.counts):
+        length = getattr(spec.agent[a].memory, "sequence_length", 0)
+        limit = described[e].max_t if e in described else None
+        if limit is not None and length > limit:
+            wrong = (
+                f"{length} steps are more than any episode of {spec.env[e].name} (env.{e}) has: it ends after {limit}"
+            )
+            yield SpecError(f"agent.{a}.memory.sequence_length", wrong)
+
+
 def _rollouts(spec: Spec) -> list[SpecError]:
     """Algorithms whose settings do not fit the number of their bodies."""
     errors = []
@@ -322,6 +336,17 @@ def _rollouts(spec: Spec) -> list[SpecError]:
             misfits = kind.misfits_of_sequences(agent.algorithm, bodies)
         errors += [SpecError(f"agent.{a}.algorithm.{key}", wrong) for key, wrong in misfits.items()]
     return errors
+
+
+def _unlearned(spec: Spec, space: Space) -> Iterator[SpecError]:
+    """Algorithms that would learn nothing before their training is over."""
+    steps = space.steps([env.max_frame for env in spec.env])
+    for a, agent in enumerate(spec.agent):
+        kind = REGISTRIES["algorithm"].find(agent.algorithm.name)
+        memory = None if agent.memory is None else REGISTRIES["memory"].find(agent.memory.name)
+        lived = [count for (owner, _), count in steps.items() if owner == a]
+        for key, wrong in kind.unlearned(agent.algorithm, memory, bodies_of(spec, a), lived).items():
+            yield SpecError(f"agent.{a}.algorithm.{key}", f"nothing would be learned: {wrong}")
 
 
 def _unseen(spec: Spec, space: Space) -> list[SpecError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import AfterValidator, Field, SerializeAsAny, field_validator
 
 from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, did_you_mean
@@ -14,6 +14,21 @@ from slmx.member.streams import seed_sequence
 from slmx.metric import METRICS, TRIAL_METRICS
 from slmx.spec.registry import REGISTRIES
 from slmx.storage import URI
+
+NAME = re.compile(r'(?![. ])[^\x00-\x1f/\\:*?"<>|]+(?<! )')
+LONGEST_NAME = 200  # bytes, of the 255 that a file name may have
+
+
+def file_name(name: str) -> str:
+    """A name that files and folders can be called by. ValueError for any other."""
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            "folders are called by this name: it may not be empty, begin with a dot, begin or end with a blank, or "
+            'have any of / \\ : * ? " < > | or a line break in it'
+        )
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"folders are called by this name: it may have {LONGEST_NAME} bytes, not {len(name.encode())}")
+    return name
 
 
 class AgentSpec(Model):
@@ -206,7 +221,7 @@ class MetaSpec(Model):
 class Spec(Model):
     """One spec of a file: `{name: {agent, env, body, meta, search}}`."""
 
-    name: str = Field(description="the spec's key in its file")
+    name: Annotated[str, AfterValidator(file_name)] = Field(description="the spec's key in its file")
     agent: list[AgentSpec] = Field(min_length=1, description="the agents")
     env: list[EnvSpec] = Field(min_length=1, description="the environments")
     body: BodySpec = Field(

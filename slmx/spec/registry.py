@@ -87,6 +87,8 @@ def registry_of(field: str) -> Registry | None:
 def import_class(path: str) -> type[Any]:
     """`package.module:Class` -> the class; SpecError says which part is not there."""
     module, _, name = path.partition(":")
+    if not module or module.startswith("."):
+        raise SpecError("", f'"{path}" cannot be imported', 'a module is named in full, "module:Class"')
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as error:

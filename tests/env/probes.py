@@ -61,6 +61,15 @@ class Strange(gymnasium.Env):
         self.action_space = pair if which == "action" else spaces.Discrete(2)
 
 
+class Eyes(gymnasium.Env):
+    """Observes a grid of cells, and among other parts an image of `size` pixels from side to side."""
+
+    def __init__(self, size: int = 84):
+        cells, image = (spaces.Box(0, 255, (side, side, 3), np.uint8) for side in (7, size))
+        self.observation_space = spaces.Dict({"cells": cells, "eyes": spaces.Tuple((spaces.Discrete(2), image))})
+        self.action_space = spaces.Discrete(2)
+
+
 class Dials(gymnasium.Env):
     """Takes several choices at once, and observes them as they came, and a number that says which episode it is."""
 
@@ -89,6 +98,21 @@ class Switches(Dials):
     """The same with two choices each, which are in the environment no numbers to count with."""
 
     action_space = spaces.MultiBinary((3, 2))
+
+
+class Narrow(gymnasium.Env):
+    """Takes actions within bounds of which float32 knows but larger ones, and observes them."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float64)
+    action_space = spaces.Box(np.array([-0.3, 0.0]), np.array([0.1, 0.7]), dtype=np.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.zeros(2), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        assert self.action_space.contains(action)
+        return action.copy(), 0.0, False, False, {}
 
 
 class Tally(Env):

@@ -149,7 +149,7 @@ def test_what_is_no_image_is_refused_before_anything_starts() -> None:
         "name": "dqn", "algorithm": {"name": "DQN"}, "memory": {"name": "FrameReplay"},
         "net": {"type": "MLP", "optim_spec": {"name": "Adam"}},
     }  # fmt: skip
-    spec = build("it", {"agent": agent, "env": {"name": "CartPole-v1", "max_frame": 100}})
+    spec = build("it", {"agent": agent, "env": {"name": "CartPole-v1", "max_frame": 10_000}})
     assert [str(error) for error in problems(spec)] == [
         "agent.0.memory.name: it keeps pictures of images, not 4 numbers (CartPole-v1, env.0)"
     ]

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from slmx import checkpoint
+from slmx import checkpoint, lab
 from slmx.errors import SpecError
 from slmx.footprint import memory_bytes, refuse_what_cannot_fit
 from slmx.memory import room
+from slmx.memory.ring import Ring
 from slmx.spec.model import Spec
 from tests.command import call
 from tests.programs import NET, Keys, parameters, program, spec, trained
+from tests.test_resume import interrupted, resumed
 
 DQN: Keys = {"name": "DQN", "training_start_step": 8, "training_frequency": 2}
 CONV: Keys = {"type": "ConvNet", "conv_layers": [[2, 8, 8]], "hid_layers": [4], "optim_spec": {"name": "Adam"}}
@@ -89,7 +91,7 @@ def in_file(ring: Any) -> bool:
 
 def test_what_has_nowhere_to_lie_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     big = of_numbers(max_size=10**6)
-    assert memory_bytes(big) == [(0, 48 * 10**6)]
+    assert memory_bytes(big) == [("agent.0.memory.max_size", 48 * 10**6)]
     monkeypatch.setattr(room, "machine_bytes", lambda: 10**8)
     monkeypatch.setattr(room, "disk_bytes", lambda: 2 * 10**8)
     refuse_what_cannot_fit(big, 2)  # 96 MB, in a file
@@ -107,11 +109,42 @@ def test_what_has_nowhere_to_lie_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 def test_each_memory_of_an_agent_is_looked_at_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     one = of_numbers(max_size=10**6)
     several = one.model_copy(update={"env": [one.env[0]] * 3, "body": one.body.model_copy(update={"num": [1, 1, 1]})})
-    assert memory_bytes(several) == [(0, 48 * 10**6)] * 3
+    assert memory_bytes(several) == [("agent.0.memory.max_size", 48 * 10**6)] * 3
     monkeypatch.setattr(room, "machine_bytes", lambda: 10**8)  # no memory of the three is large enough for a file
     monkeypatch.setattr(room, "disk_bytes", lambda: 10**12)
     with pytest.raises(SpecError, match=r"1 session .* take 144 MB, and there are 100 MB in main memory"):
         refuse_what_cannot_fit(several, 1)
+
+
+def test_what_self_imitation_remembers_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: Keys = {"name": "A2C", "sil_iter": 1, "sil_max_size": 10**6}
+    one = spec(keys, {"name": "Rollout"}, {"name": "CartPole-v1", "max_frame": 120})
+    assert memory_bytes(one) == [("agent.0.algorithm.sil_max_size", 32 * 10**6)]
+    assert not memory_bytes(spec({"name": "A2C"}, {"name": "Rollout"}, {"name": "CartPole-v1", "max_frame": 120}))
+    (returns,) = program(one, 2).agents[0].returns
+    obs, action = torch.zeros(2, 1, 4), torch.zeros(2, 1, dtype=torch.long)
+    stores = Ring(10**6, [obs, action], torch.float32).stores.values()
+    tree = sum(level.nbytes for level in returns.tree.levels)
+    kept = sum(store.nbytes for store in stores) + returns.achieved.nbytes + tree
+    assert kept / 2 == pytest.approx(32 * 10**6, rel=0.1)
+    monkeypatch.setattr(room, "machine_bytes", lambda: 10**8)
+    with pytest.raises(
+        SpecError, match=r"agent\.0\.algorithm\.sil_max_size: .* take 128 MB, .*; at most 781,250 would"
+    ):
+        refuse_what_cannot_fit(one, 1, programs=4)
+
+
+def test_what_is_resumed_where_it_cannot_lie_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env: Keys = {"name": "CartPole-v1", "max_frame": 120}
+    memory: Keys = {"name": "Replay", "max_size": 50, "batch_size": 4}
+    meta = {"log_frequency": 20, "checkpoint_frequency": 40, "max_session": 1}
+    directory = interrupted(spec(DQN, memory, env, meta=meta), tmp_path, 60)
+    with monkeypatch.context() as small:
+        small.setattr(room, "machine_bytes", lambda: 1000)
+        small.setattr(room, "disk_bytes", lambda: 1000)
+        with pytest.raises(SpecError, match=r"agent\.0\.memory\.max_size: the replay memories of 1 session"):
+            lab.resume(directory, quiet=True, graphs=False)
+    assert resumed(directory)
 
 
 def test_a_program_of_a_memory_in_main_memory_makes_no_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_auto_makes_room_by_the_size_of_networks_and_memories() -> None:
     assert room(sized([8])) == LARGEST
     assert 4 <= room(sized([256, 256])) <= 16
     assert room(sized([4096, 4096])) == 1
-    assert memory_bytes(sized([8], max_size=10**7)) == [(0, 10**7 * 12 * 4)]
+    assert memory_bytes(sized([8], max_size=10**7)) == [("agent.0.memory.max_size", 10**7 * 12 * 4)]
     assert room(sized([8], max_size=10**7)) == 2
     net = {"type": "RNN", "hid_layers": [64], "rnn_hidden_size": 32, "optim_spec": {"name": "Adam"}}
     recurrent = spec_of({}, agent=json.loads(json.dumps(AGENT)) | {"net": net})

@@ -123,6 +123,12 @@ def test_which_of_several(tmp_path: Path) -> None:
         check_benchmark(path, "too")
 
 
+def test_a_benchmark_is_called_as_folders_can_be(tmp_path: Path) -> None:
+    write(tmp_path / "specs.json", SPECS)
+    with pytest.raises(SpecErrors, match=r"bench\.json: \.\./x: folders are called by this name: it may not be empty"):
+        check_benchmark(write(tmp_path / "bench.json", {"../x": {"benchmark": FILE}}))
+
+
 # the benchmark, and what is said after "bench.json: small: "
 WRONG: dict[str, tuple[Any, list[str]]] = {
     "no mapping": (3, ["benchmark: must be a mapping of keys, not 3"]),

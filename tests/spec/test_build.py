@@ -55,6 +55,8 @@ WRONG: list[tuple[dict[str, Any], list[str]]] = [
         ],
     ),
     ({f"{A}.name": "no_such.module:X"}, [f'{A}.name: there is no module "no_such" for "no_such.module:X"']),
+    *(({f"{A}.name": name}, [f'{A}.name: "{name}" cannot be imported; a module is named in full, "module:Class"'])
+      for name in (":X", ".m:X")),
     ({f"{A}.name": "slmx.algorithm.ppo:PPPO"},
      [f'{A}.name: there is no class "PPPO" in slmx.algorithm.ppo; did you mean "PPO"?']),
     ({f"{A}.name": "pathlib:Path"},
@@ -176,3 +178,16 @@ def test_program_is_fixed_by_what_may_not_vary(ppo: dict[str, Any]) -> None:
     others = {f"{A}.clip_eps": 0.1, f"{A}.time_horizon": 64, f"{N}.clip_grad_val": None, "body.num": 2}
     for path, value in others.items():
         assert static(with_settings(spec, {path: value})) != static(spec), path
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", ".hidden", "dqn/pong", "a\\b", "a:b", "a ", " a", "a\n", "x" * 201]
+)
+def test_a_name_is_one_that_folders_can_have(dqn: dict[str, Any], name: str) -> None:
+    spec, (error,) = attempt(name, dqn)
+    assert spec is None and error.path == "name" and error.message.startswith("folders are called by this name: it may")
+
+
+@pytest.mark.parametrize("name", ["a", "ppo_CartPole-v1", "a.b+c", "lr=0.1, 2 seeds", "größer", "x" * 200])
+def test_names_of_many_kinds_are_fine(dqn: dict[str, Any], name: str) -> None:
+    assert build(name, dqn).name == name
