@@ -47,7 +47,11 @@ class Proposal:
 
 
 class Soft(ReplayActor):
-    """A stochastic actor, two critics, and the worth of entropy: given, or learned for each port."""
+    """A stochastic actor, two critics, and the worth of entropy: given, or learned for each port.
+
+    Of a return of n steps the entropy of the state after them counts alone, not that of those between, which were acted
+    in by older policies.
+    """
 
     actor_outputs = 2  # mean and logarithm of the standard deviation
 
