@@ -8,7 +8,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, Protocol, TypeVar
+from typing import IO, Any, Protocol, TypeVar, cast
 
 from slmx.errors import SlmxError, WriteError
 from slmx.lazy import torch
@@ -40,7 +40,8 @@ def save(path: Path, program: Program, recording: Recording) -> None:
         path.parent.mkdir(exist_ok=True)
     with whole(path, "wb", sync=True) as file:
         signed = _Signed(file)
-        torch.save({"began": program.began, "program": program.state(), "record": recording.state()}, signed)
+        content = {"began": program.began, "program": program.state(), "record": recording.state()}
+        torch.save(content, cast(IO[bytes], signed))  # it does nothing but write
         file.write(signed.digest())
     _sync(path.parent)
 
