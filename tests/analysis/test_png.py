@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 
-from slmx.analysis.graph import Browser
+from slmx.analysis.graph import Browser, png
 from slmx.analysis.graph.png import browser_path
 
 PNG = b"\x89PNG"
@@ -54,3 +55,23 @@ def test_no_browser_is_no_matter_where_nothing_is_drawn(set_browser) -> None:  #
         set_browser(path)
         with Browser():
             pass
+
+
+def test_a_browser_that_does_not_answer_is_not_waited_for(
+    tmp_path: Path,
+    set_browser: Callable[[str], None],
+    started: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mute = tmp_path / "chromium"
+    mute.write_text("#!/bin/sh\nexec sleep 600\n")
+    mute.chmod(0o755)
+    set_browser(str(mute))
+    monkeypatch.setattr(png, "PATIENCE", 1.0)
+    with Browser() as browser:
+        browser.draw({tmp_path / "one.png": figure()})
+    assert caplog.messages == ["the browser failed, so graphs are HTML only: it does not answer"]
+    assert not (tmp_path / "one.png").exists()
+    for process in started:
+        process.kill()

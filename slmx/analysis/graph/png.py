@@ -6,8 +6,9 @@ import asyncio
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,7 @@ SCALE, WIDTH = 2, 1000
 SHELLS = ("chrome-headless-shell", "chromium-headless-shell")
 """Browsers that never have a window: they draw in half the time of one that is told to have none."""
 TABS = min(2, os.cpu_count() or 1)  # figures drawn at once
+PATIENCE = 30.0  # seconds in which a browser opens or closes, or draws a figure
 
 Job = Any
 """A figure, where it goes and how, as kaleido takes it: `{"fig": ..., "path": ..., "opts": ...}`."""
@@ -34,8 +36,16 @@ class Browser:
 
     def __init__(self) -> None:
         self._asked: Future[list[Job]] = Future()
-        self._thread = ThreadPoolExecutor(1, "png")
-        self._drawn = self._thread.submit(lambda: asyncio.run(_serve(self._asked)))
+        self._drawn: Future[Sequence[Exception]] = Future()
+        # nobody waits for its end: what drives the browser hears nothing of it where that is killed
+        self._thread = threading.Thread(target=self._run, name="png", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._drawn.set_result(asyncio.run(_serve(self._asked)))
+        except BaseException as error:
+            self._drawn.set_exception(error)
 
     def draw(self, figures: Mapping[Path, go.Figure]) -> None:
         """Draw each figure at its path: a file is whole or not there."""
@@ -44,12 +54,12 @@ class Browser:
         temporary = {path: path.with_name(f".{path.stem}.{os.getpid()}.tmp.png") for path in figures}
         self._asked.set_result([_job(figure, temporary[path]) for path, figure in figures.items()])
         try:
-            failures = self._drawn.result()
+            failures = self._drawn.result(PATIENCE * (1 + len(figures)))
         except ChromeNotFoundError:
             log.warning(BROWSER_HINT)
             return
         except (BrowserClosedError, BrowserDepsError, BrowserFailedError, TimeoutError) as error:
-            what = error.args[0] if error.args else type(error).__name__
+            what = error.args[0] if error.args else "it does not answer"
             log.warning("the browser failed, so graphs are HTML only: %s", what)
             return
         for failure in failures:
@@ -64,7 +74,7 @@ class Browser:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if not self._asked.done():
             self._asked.set_result([])
-        self._thread.shutdown()
+        self._thread.join(PATIENCE)
 
 
 def browser_path() -> str | None:
