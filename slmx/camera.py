@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -96,3 +97,9 @@ def filming(video: VideoSpec | None, trials: Sequence[Path]) -> Iterator[Camera 
         yield camera
     finally:
         camera.close()
+
+
+def draw_without_window() -> None:
+    """Have MuJoCo look for no window where there is no screen."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")

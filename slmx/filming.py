@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from slmx.analysis.files import TrialFiles
-from slmx.camera import ERRORS, PLACE
+from slmx.camera import ERRORS, PLACE, draw_without_window
 from slmx.env import filmable, make
 from slmx.errors import SlmxError
 from slmx.spec.dump import restore
@@ -80,12 +80,6 @@ def discard(trials: Iterable[Path], halves: str) -> None:
         for half in (trial / PLACE).glob(halves):
             with contextlib.suppress(OSError):  # it may be gone
                 half.unlink()
-
-
-def draw_without_window() -> None:
-    """Have MuJoCo look for no window where there is no screen."""
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def film_all(trial: Path, over: threading.Event) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from slmx.camera import filming
+from slmx.camera import draw_without_window, filming
 from slmx.errors import SlmxError, SpecError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
@@ -325,7 +325,6 @@ def enjoy(
     """
     from slmx.analysis.files import TrialFiles
     from slmx.env import filmable
-    from slmx.filming import draw_without_window
     from slmx.session import Program, Session, evaluation_seeds
 
     if render or video:
