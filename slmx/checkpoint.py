@@ -73,12 +73,16 @@ def _load(path: Path) -> dict[str, Any] | None:
             digest, left = hashlib.sha256(), path.stat().st_size - DIGEST
             while left > 0:
                 digest.update(part := file.read(min(left, PART)))
-                left -= len(part) or left
+                left -= len(part) or left  # a file that has become shorter ends, too
             if file.read() != digest.digest():
                 return None
-        # mapped, so that of what is large nothing is in main memory twice
+    except OSError:
+        return None
+    try:
+        # mapped, so that of what is large nothing is in main memory twice; where there is no room for that it raises,
+        # for what is whole is not to be trained again
         return torch.load(path, weights_only=False, mmap=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError):
+    except (pickle.UnpicklingError, AttributeError, ImportError, TypeError, ValueError):
         return None
 
 

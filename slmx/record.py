@@ -34,18 +34,8 @@ if TYPE_CHECKING:
 
 WINDOW = 100  # episodes in a moving average
 PACKAGES = (
-    "torch",
-    "numpy",
-    "gymnasium",
-    "envpool",
-    "ale-py",
-    "mujoco",
-    "pydantic",
-    "pandas",
-    "plotly",
-    "ray",
-    "optuna",
-)
+    "torch", "numpy", "gymnasium", "envpool", "ale-py", "mujoco", "pydantic", "pandas", "plotly", "ray", "optuna",
+)  # fmt: skip
 OVER = ("DONE", "FAILED")  # states of a run that has come to its end
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}

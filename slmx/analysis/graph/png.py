@@ -37,7 +37,7 @@ class Browser:
     def __init__(self) -> None:
         self._asked: Future[list[Job]] = Future()
         self._drawn: Future[Sequence[Exception]] = Future()
-        # nobody waits for its end: what drives the browser hears nothing of it where that is killed
+        # a daemon, waited for only so long: what drives the browser never hears of it where that is killed
         self._thread = threading.Thread(target=self._run, name="png", daemon=True)
         self._thread.start()
 
@@ -59,7 +59,8 @@ class Browser:
             log.warning(BROWSER_HINT)
             return
         except (BrowserClosedError, BrowserDepsError, BrowserFailedError, TimeoutError) as error:
-            what = error.args[0] if error.args else "it does not answer"
+            name = "it does not answer" if isinstance(error, TimeoutError) else type(error).__name__
+            what = error.args[0] if error.args else name
             log.warning("the browser failed, so graphs are HTML only: %s", what)
             return
         for failure in failures:
