@@ -22,7 +22,7 @@ from slmx.storage import is_uri, store_of
 from slmx.table import Table
 from slmx.view import PLACE as VIEWS
 from slmx.view import write_view
-from slmx.whole import whole, writing
+from slmx.whole import together, whole, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -368,12 +368,15 @@ class Recorder:
     def end(self, program: Program, ended: str, reason: str = "") -> None:
         """Likewise, with how sessions ended that did not fail."""
         self._sync()
-        for m, state in enumerate(self.states):
-            if state["state"] == "FAILED":
-                continue
-            state |= {"state": ended, "reason": reason, "frame": program.frames[0]}
-            path = self.directory / "model" / f"session_{state['session']}.safetensors"
+        sound = [m for m, state in enumerate(self.states) if state["state"] != "FAILED"]
+
+        def write(m: int) -> None:
+            path = self.directory / "model" / f"session_{self.sessions[m].index}.safetensors"
             write_model(path, program.model(self.first + m), self.company)
+
+        together(write, sound)
+        for m in sound:
+            self.states[m] |= {"state": ended, "reason": reason, "frame": program.frames[0]}
         self._save_states(sync=True)
 
     def _film(self, m: int, frame: int, model: Model) -> None:
@@ -420,8 +423,7 @@ class Recorder:
     def _sync(self) -> None:
         """Bring all that was told so far into the files, and wait until the disk has it."""
         self.flush()
-        for table in self._tables():
-            table.sync()
+        together(Table.sync, self._tables())
 
     def _save_states(self, sync: bool = False) -> None:
         write_json(self.directory / "sessions.json", self.states, sync)
