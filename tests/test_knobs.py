@@ -104,7 +104,7 @@ SEEN = "tests.probes:Catch"  # the environment of networks that take images
 # who learns from images: two that use each key of a network between them, and what takes images alone
 SEEING = [("A2C", "Rollout"), ("DQN", "Replay"), ("DQN", "FrameReplay"), ("DQN", "PrioritizedFrameReplay")]
 OPTIMIZER: Keys = {"name": "Adam", "lr": 0.01}
-ENV: Keys = {"name": "CartPole-v1", "max_frame": 240, "max_t": 10}
+ENV: Keys = {"name": "CartPole-v1", "max_frame": 160, "max_t": 10}
 CONTINUOUS: Keys = ENV | {"name": "Pendulum-v1"}
 FEW = 4  # options of a key that makes modes, each tested with all the other keys
 
@@ -217,7 +217,7 @@ def others(annotation: Any, value: Any) -> list[Any]:
 def decay(number: float | None) -> Keys:
     """A schedule within the frames of ENV."""
     start = number or 0.5
-    return {"name": "linear_decay", "start_val": start, "end_val": start / 4, "start_step": 40, "end_step": 200}
+    return {"name": "linear_decay", "start_val": start, "end_val": start / 4, "start_step": 40, "end_step": 140}
 
 
 def is_mode(model: type[BaseModel], field: str) -> bool:

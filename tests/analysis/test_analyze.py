@@ -109,22 +109,22 @@ def test_state_of():
 
 def test_what_is_wrong_is_said_in_one_line(run, tmp_path):
     with pytest.raises(SlmxError, match="not a data directory"):
-        analyze(tmp_path)
+        analyze(tmp_path, graphs=False)
     rows = run / "trial_0" / "session_0.csv"
     content = rows.read_text()
     rows.write_text("frame,agent,env\n")
     with pytest.raises(SlmxError, match=r"session_0\.csv: no column return, return_ma"):
-        analyze(run)
+        analyze(run, graphs=False)
     rows.write_text("")
     with pytest.raises(SlmxError, match=r"session_0\.csv: not a table"):
-        analyze(run)
+        analyze(run, graphs=False)
     rows.unlink()
     with pytest.raises(SlmxError, match=r"session_0\.csv: no such file"):
-        analyze(run)
+        analyze(run, graphs=False)
     rows.write_text(content)
     (run / "trial_0" / "spec.json").write_text("{")
     with pytest.raises(SlmxError, match=r"spec\.json: not JSON"):
-        analyze(run)
+        analyze(run, graphs=False)
 
 
 def test_a_table_is_written_whole_or_not_at_all(tmp_path):

@@ -254,7 +254,7 @@ def test_it_repeats_whichever_worker_is_quicker(workers: int, tmp_path: Path) ->
         assert whole(tmp_path / str(seed), one, 3, workers, seed) == expected
 
 
-@pytest.mark.parametrize("searcher", ["random", "optuna"])
+@pytest.mark.parametrize("searcher", [pytest.param("random", marks=pytest.mark.slow), "optuna"])
 def test_killed_at_random_moments_it_leaves_the_same(searcher: str, tmp_path: Path) -> None:
     one = spec(max_trial=6, search_spec={"name": searcher})
     expected = whole(tmp_path / "whole", one, 4)

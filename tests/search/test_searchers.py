@@ -50,7 +50,6 @@ def fitted(names: dict[str, Keys], *slow: str) -> list[Any]:
 
 
 each_learner = pytest.mark.parametrize("learner", fitted(LEARNERS))
-each_quick_learner = pytest.mark.parametrize("learner", fitted(LEARNERS, "bohb"))
 
 RANGES = (
     Domain("gamma", "uniform", (0.0, 1.0), "gamma"), Domain("lr", "loguniform", (1e-4, 1.0), "lr"),
@@ -141,7 +140,7 @@ def test_a_searcher_leaves_the_random_numbers_of_others_alone() -> None:
     assert (np.random.random(), random.random()) == expected  # noqa: NPY002
 
 
-@each_quick_learner
+@pytest.mark.parametrize("learner", fitted(LEARNERS, "bohb"))
 def test_it_draws_better_settings_than_random_ones(learner: str) -> None:
     """The mean of the later half, over repeats; a Gaussian process first looks into every corner, so of its best."""
     total, repeats, of_a_run = (20, 2, max) if learner == "gp" else (64, 4, np.mean)
@@ -260,7 +259,7 @@ def test_every_combination_of_the_grid_is_tried_equally_often(learner: str) -> N
 OWN = {"gamma": 0.7, "lr": 0.01, "net": [8]}
 
 
-@pytest.mark.parametrize("learner", fitted({name: keys for name, keys in LEARNERS.items() if name != "cmaes"}))
+@pytest.mark.parametrize("learner", fitted({name: keys for name, keys in LEARNERS.items() if name != "cmaes"}, "gp"))
 def test_the_result_of_the_spec_s_own_setting_is_used(learner: str) -> None:
     def run(own: Setting | None, score: float | None = 100.0) -> list[Setting]:
         found = make(learner, (*RANGES[:2], NET), total=11 if learner == "gp" else 32)
@@ -284,7 +283,7 @@ def test_cmaes_has_no_use_for_a_setting_that_it_did_not_draw() -> None:
 
 
 @pytest.mark.parametrize("bad", ["culled", "failed"])
-@each_quick_learner
+@pytest.mark.parametrize("learner", fitted(LEARNERS, "bohb", "gp"))
 def test_it_keeps_away_from_what_is_culled_and_from_what_fails(learner: str, bad: str) -> None:
     """Half of a range is culled, or fails; the spec's own setting lies in the other half."""
     total, repeats = (20, 1) if learner == "gp" else (48, 4)

@@ -15,8 +15,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from choreographer.browsers import Chromium
 
 from slmx import lab
+from slmx.analysis.graph import png
 from slmx.analysis.validation import COLUMNS
 from slmx.errors import SpecError
 from slmx.record import read_facts, read_state, write_state
@@ -54,8 +56,11 @@ def spec_with(validate: Keys | None = None, space: Keys = SPACE, meta: Keys | No
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> SearchRun:
-    """A search with validation and graphs."""
-    return lab.search(spec_with(), tmp_path_factory.mktemp("whole"), quiet=True)
+    """A search with validation and graphs, which no browser draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(png, "browser_path", lambda: None)
+        patch.setattr(Chromium, "find_browser", lambda **_: None)
+        return lab.search(spec_with(), tmp_path_factory.mktemp("whole"), quiet=True)
 
 
 def sessions_of(spec: Spec, trials: list[int]) -> list[Session]:
@@ -107,7 +112,7 @@ def test_the_best_settings_that_differ_are_chosen() -> None:
 
 
 def test_a_validation_leaves_its_record(whole: SearchRun) -> None:
-    left = {path.name for path in whole.directory.iterdir() if path.suffix != ".png"}
+    left = {path.name for path in whole.directory.iterdir()}
     assert left >= {*TABLES[:3], "validation_graph.html", "validation", "best_spec.json"}
     table = pd.read_csv(whole.directory / "validation.csv")
     assert list(table) == list(COLUMNS) and table["rank"].tolist() == [1, 2, 3]
@@ -268,9 +273,10 @@ def test_where_nothing_was_found_the_validation_is_skipped_and_says_so(
     assert not list(directory.glob("validation*"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_validation_keeps_what_there_is(tmp_path: Path) -> None:
     file = tmp_path / "long.json"
-    meta = {"log_frequency": 256, "max_session": 1, "max_trial": 1, "validate": {"sessions": 100}}
+    meta = {"log_frequency": 256, "max_session": 1, "max_trial": 1, "validate": {"sessions": 10}}
     file.write_text(json.dumps({"long": raw_of(GAMMA, {"max_frame": 8000}, meta)}))
     running = subprocess.Popen(
         [sys.executable, "-m", "slmx", "run", file, "search", "--data", tmp_path / "data", "--no-graphs"],
