@@ -310,7 +310,9 @@ def test_trials_of_a_search_are_filmed_where_it_is_asked_for(tmp_path: Path) -> 
         assert sorted(str(path.relative_to(run)) for path in run.rglob("video/*")) == expected
 
 
-@pytest.mark.parametrize(("number", "frames"), [(signal.SIGKILL, 10**7), (signal.SIGINT, 4000)])
+@pytest.mark.parametrize(
+    ("number", "frames"), [pytest.param(signal.SIGKILL, 10**7, marks=pytest.mark.slow), (signal.SIGINT, 4000)]
+)
 def test_nothing_goes_on_filming_when_a_run_is_ended(number: signal.Signals, frames: int, tmp_path: Path) -> None:
     """Be it in mid-training, or when nothing is left to do but to film."""
     raw = {

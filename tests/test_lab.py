@@ -514,11 +514,14 @@ def test_random_returns_repeat_the_shipped_numbers() -> None:
 
 
 def shipped() -> list[Any]:
-    """Every spec of every shipped file; games of Atari, but for the first of a file, with the slow tests."""
-    found = []
+    """Every spec of every shipped file; games of Atari and bodies of MuJoCo, but for a file's first, when slow."""
+    found, bodies = [], ("HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5")
     for file in SPEC_FILES:
-        for place, (name, spec) in enumerate(load(file).items()):
-            marks = [pytest.mark.slow] if place and file.stem.endswith("_atari") else []
+        seen: set[str] = set()
+        for name, spec in load(file).items():
+            kind = {"atari"} if file.stem.endswith("_atari") else {"body"} if spec.env[0].name in bodies else set()
+            marks = [pytest.mark.slow] if kind & seen else []
+            seen |= kind
             found.append(pytest.param(spec, id=f"{file.stem}:{name}", marks=marks))
     return found
 

@@ -117,7 +117,7 @@ def test_reward_that_is_observed(way: str) -> None:
     near(values(learn(way, "Echo"), [-1.0], [1.0]), [-1, 1])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_first_way
 def test_delayed_reward(way: str) -> None:
     near(values(learn(way, "Delayed"), [0.0], [1.0]), [GAMMA, 1])
 
@@ -128,7 +128,7 @@ def test_reward_for_the_action(way: str) -> None:
     assert (greedy(agent, [1.0]) == 1).sum() >= M - 1
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_first_way
 def test_reward_for_the_action_that_fits_the_observation(way: str) -> None:
     agent = learn(way, "Match")
     assert (greedy(agent, [-1.0], [1.0]) == torch.tensor([0, 1])).all(1).sum() >= M - 1

@@ -105,7 +105,9 @@ def test_agents_of_several_choices_at_once_go_on_where_they_were_left(net: Keys,
     assert resumed(interrupted(one, tmp_path, 500)) == whole(one, tmp_path)
 
 
-@pytest.mark.parametrize("frame", [50, 150, 350, 600])
+@pytest.mark.parametrize(
+    "frame", [50, pytest.param(150, marks=pytest.mark.slow), pytest.param(350, marks=pytest.mark.slow), 600]
+)
 def test_it_does_not_matter_when_it_was_left(frame: int, tmp_path: Path) -> None:
     one = tiny()
     assert resumed(interrupted(one, tmp_path, frame)) == whole(one, tmp_path)
@@ -146,7 +148,7 @@ def test_killed_by_the_system(tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     raw = {
         "agent": {"name": "a2c", "algorithm": A2C, "memory": {"name": "Rollout"}, "net": members.NET},
-        "env": {"name": "CartPole-v1", "max_frame": 8000}, "body": {"num": 2},
+        "env": {"name": "CartPole-v1", "max_frame": 5000}, "body": {"num": 2},
         "meta": {"max_session": 2, "log_frequency": 100, "checkpoint_frequency": 1000, "eval_episode": 1},
     }  # fmt: skip
     path.write_text(json.dumps({"killed": raw}))

@@ -163,6 +163,7 @@ def test_the_table_says_what_became_of_each(
     assert said("run", "--quiet") == (0, "", "")
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_all_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write(
         tmp_path / "specs.json", SPECS | {"long": raw_of("PPO") | {"env": {"name": "CartPole-v1", "max_frame": 30_000}}}

@@ -56,7 +56,7 @@ def compare(batch: Batch, row: int, episodes: list[list[tuple[Tensor, ...]]]) ->
         assert torch.equal(field[row, :length, 0], value), name
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     members=st.integers(1, 3),

@@ -49,9 +49,9 @@ def lived(ticks: int, end: float, start: str, seed: int = 0) -> Iterator[tuple[T
         stacks = following
 
 
-@pytest.mark.parametrize(("size", "most"), [(2, STAGED - 1), (1000, 0)])
-def test_few_large_images_wait_and_many_small_rows(size: int, most: int) -> None:
-    memory, image = replay(Replay, max_size=1000), torch.zeros(M, B, 1, size, size, dtype=torch.uint8)
+@pytest.mark.parametrize(("size", "most", "room"), [(2, STAGED - 1, 1000), (1000, 0, 20)])
+def test_few_large_images_wait_and_many_small_rows(size: int, most: int, room: int) -> None:
+    memory, image = replay(Replay, max_size=room), torch.zeros(M, B, 1, size, size, dtype=torch.uint8)
     waited = 0
     while memory.ring is None:
         memory.add(image, torch.zeros(M, B), torch.zeros(M, B), image, torch.zeros(M, B))

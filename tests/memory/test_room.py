@@ -31,7 +31,7 @@ def of_numbers(**memory: int) -> Spec:
 
 def of_images() -> Spec:
     memory: Keys = {"name": "FrameReplay", "max_size": 10, "batch_size": 2}
-    return spec(DQN, memory, {"name": "Pong-v5", "max_frame": 40, "atari": {}}, net=CONV)
+    return spec(DQN, memory, {"name": "Pong-v5", "max_frame": 40, "max_t": 20, "atari": {}}, net=CONV)
 
 
 @pytest.mark.parametrize("make", [of_numbers, of_images])

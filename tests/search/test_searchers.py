@@ -140,7 +140,7 @@ def test_a_searcher_leaves_the_random_numbers_of_others_alone() -> None:
     assert (np.random.random(), random.random()) == expected  # noqa: NPY002
 
 
-@pytest.mark.parametrize("learner", fitted(LEARNERS, "bohb"))
+@pytest.mark.parametrize("learner", fitted(LEARNERS, "bohb", "gp"))
 def test_it_draws_better_settings_than_random_ones(learner: str) -> None:
     """The mean of the later half, over repeats; a Gaussian process first looks into every corner, so of its best."""
     total, repeats, of_a_run = (20, 2, max) if learner == "gp" else (64, 4, np.mean)

@@ -371,6 +371,7 @@ def test_a_search_by_the_median_rule(tmp_path: Path) -> None:
     assert culled["reason"] == "stopped by median at frame 80"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_what_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [{"worth": float(x)} for x in (1, 2, 3, 6, 5, 4)]
