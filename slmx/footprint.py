@@ -10,7 +10,7 @@ from slmx.errors import SpecError, counted
 from slmx.memory import room
 from slmx.memory.replay import Replay
 from slmx.space import resolve
-from slmx.spec.dump import value_at
+from slmx.spec.dump import dump, value_at
 from slmx.spec.registry import REGISTRIES
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def refuse_what_cannot_fit(spec: Spec, members: int, programs: int = 1) -> None:
                 key,
                 f"the replay memories of {counted(count, 'session')} that train at once take {readable(needed)}, "
                 f"and there are {readable(there)} {where}",
-                f"at most {int(value_at(spec, key) * there / needed):,} would fit",
+                f"at most {int(value_at(dump(spec), key) * there / needed):,} would fit",
             )
 
 

@@ -37,6 +37,7 @@ PACKAGES = (
     "torch", "numpy", "gymnasium", "envpool", "ale-py", "mujoco", "pydantic", "pandas", "plotly", "ray", "optuna",
 )  # fmt: skip
 OVER = ("DONE", "FAILED")  # states of a run that has come to its end
+FLUSH_SECONDS = 1.0  # between two times that rows are brought into the files: opening hundreds of them takes its time
 RUNGS, LINEAGE = "rungs.csv", "lineage.csv"  # what schedulers of a search note of each trial
 SPACE = "space.json"  # the domains of a search: {path: {kind, args}}
 EPISODE_COLUMNS = ("frame", "agent", "env", "body", "episode", "return", "length", "end")
@@ -174,9 +175,10 @@ def is_culled(trial: Path) -> bool:
 class Recorder:
     """Writes the tables of one trial's sessions into its directory as their program goes.
 
-    They are the members from `first` on of the program. Rows are appended at every table row, so a killed run leaves
-    what it had done. Wall-clock times lie apart in speed.csv: all other tables are repeated byte for byte by the same
-    spec and seed. `left`: what `state` gave; the tables are cut back to what they were then and go on from there.
+    They are the members from `first` on of the program. Rows reach the files within a second, or with the next that
+    are told, so a killed run leaves what it had done. Wall-clock times lie apart in speed.csv: all other tables are
+    repeated byte for byte by the same spec and seed. `left`: what `state` gave; the tables are cut back to what they
+    were then and go on from there.
     `camera`: who films, if anybody does.
     """
 
@@ -209,6 +211,7 @@ class Recorder:
         self._ports: list[dict[tuple[int, int], _Port]] = left.get("ports", [])
         self._last = time.perf_counter()
         self._started = self._last - left.get("seconds", 0.0)
+        self._flushed = -math.inf
         self._last_frames = left.get("frames", 0)
         self.means: list[float] = left.get("means", [])
         self._best: list[float] = left.get("best", [-math.inf] * len(sessions))
@@ -268,14 +271,14 @@ class Recorder:
                     **port.drain(), **{name: own[self.first + m] for name, own in measures[agent].items()},
                 }  # fmt: skip
                 table.add_named(values)
-            table.flush()
-            self._episodes[m].flush()
         now = time.perf_counter()
         seen = sum(frames) * len(alive)
         rate = (seen - self._last_frames) / max(now - self._last, 1e-9)
         self._speed.add((frames[0], round(now - self._started, 3), round(rate, 1)))
-        self._speed.flush()
         self._last, self._last_frames = now, seen
+        if now - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+            self._flushed = now
         self.means = [
             ma
             for own, lives in zip(self._ports, alive, strict=True)

@@ -9,6 +9,7 @@ all of them are.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from slmx.analysis.files import TrialFiles, read_table, write_table
 from slmx.analysis.objective import cell, further_objectives, objective_of, pareto_front, ranked
 from slmx.analysis.rungs import write_rungs
 from slmx.analysis.seen import see_search
-from slmx.analysis.trial import analyze_trial, ports
+from slmx.analysis.trial import TABLE, ports, write_trial
 from slmx.analysis.validation_graph import validation_graph
 from slmx.errors import SlmxError
 
@@ -35,14 +36,17 @@ TRIAL_COLUMNS = (
 )
 
 
-def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.DataFrame:
+def analyze(
+    directory: Path, graphs: bool = True, speed: bool = False, known: Mapping[int, dict[str, Any]] | None = None
+) -> pd.DataFrame:
     """Make the tables and graphs of a run's or a trial's directory again, from its files alone.
 
     Returns the table of the level asked about: experiment.csv (a row per trial) for a run, trial.csv (a row per
     session, agent and environment) for a trial. `graphs` draws the session and trial graphs; `speed` also
     frames per second over frames. Of a search are drawn the experiment graph and the graphs of the best trial; those of
     another are drawn on being asked about that trial, and so are the PNG files of its sessions. Running it twice writes
-    the same tables byte for byte. SlmxError if the directory is not of a run.
+    the same tables byte for byte. `known`: what `analyze_trial` gave of trials, by number, that need not be asked
+    again. SlmxError if the directory is not of a run.
     """
     is_run = not (directory / "sessions.json").exists()
     trials = read_trials(directory) if is_run else [TrialFiles(directory)]
@@ -52,7 +56,7 @@ def analyze(directory: Path, graphs: bool = True, speed: bool = False) -> pd.Dat
     run = trials[0].directory.resolve().parent
     home = run if (run / "spec.json").exists() else trials[0].directory
     with graph.Browser() if graphs or speed else contextlib.nullcontext() as browser:  # it takes a second to start
-        tables, experiment = write_tables(trials, directory if is_run else None, keep=not is_run)
+        tables, experiment = write_tables(trials, directory if is_run else None, not is_run, known or {})
         if is_run:
             write_rungs(directory, trials)
         compared = compare(directory)[1] if is_run else {}
@@ -99,7 +103,7 @@ def compare(directory: Path) -> tuple[pd.DataFrame, dict[Path, Figure]]:
     trials = read_trials(directory / validation.NAME)
     if not trials:
         return pd.DataFrame(columns=list(validation.COLUMNS)), {}
-    tables, tested = write_tables(trials, directory / validation.NAME, keep=True)
+    tables, tested = write_tables(trials, directory / validation.NAME, keep=True, known={})
     tuned = read_table(directory / "experiment.csv", ("trial", "objective"))
     table, runs = validation.comparison(tuned, tested, trials, tables), validation.run_table(trials, tables)
     write_table(table, directory / "validation.csv")
@@ -115,15 +119,20 @@ def read_trials(directory: Path) -> list[TrialFiles]:
     return [TrialFiles(path) for path in sorted(begun, key=lambda path: int(path.name.removeprefix("trial_")))]
 
 
-def write_tables(trials: list[TrialFiles], run: Path | None, keep: bool) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+def write_tables(
+    trials: list[TrialFiles], run: Path | None, keep: bool, known: Mapping[int, dict[str, Any]]
+) -> tuple[list[pd.DataFrame], pd.DataFrame]:
     """Write trial.csv of each trial, and where they are those of a run its experiment.csv; returns both.
 
-    The tables of trials only if they are to be kept: a search may have thousands.
+    The tables of trials only if they are to be kept: a search may have thousands. Those whose rows are known were
+    written by whoever knows.
     """
     tables, rows = [], []
     for trial in trials:
-        table, row = analyze_trial(trial)
-        write_table(table, trial.directory / "trial.csv")
+        if trial.number in known and (trial.directory / TABLE).exists() and not keep:
+            rows.append(dict(known[trial.number]))
+            continue
+        table, row = write_trial(trial)
         tables += [table] if keep else []
         rows.append(row)
     experiment = experiment_table(trials, rows)

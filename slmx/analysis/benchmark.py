@@ -19,11 +19,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from slmx.analysis import files, fitness
-from slmx.analysis.analyze import analyze_trial
 from slmx.analysis.benchmark_graph import benchmark_graph
 from slmx.analysis.files import FAILED, TrialFiles, read_json, write_table
 from slmx.analysis.graph import write_figures
 from slmx.analysis.statistics import bootstrap_interval, iqm, mean, stratified_interval
+from slmx.analysis.trial import analyze_trial
 from slmx.errors import SlmxError
 from slmx.record import read_state
 

@@ -15,6 +15,7 @@ import pandas as pd
 from slmx.analysis.standards import Standard, read_standards
 from slmx.errors import SlmxError
 from slmx.record import LINEAGE
+from slmx.spec.dump import value_at
 from slmx.whole import writing
 
 FAILED = "FAILED"
@@ -149,16 +150,6 @@ class TrialFiles:
         if session.state != "DONE" and (not path.exists() or not path.stat().st_size):
             return pd.DataFrame(columns=list(columns))
         return read_table(path, columns)
-
-
-def value_at(raw: Any, path: str) -> Any:
-    """What plain data holds at a dotted path; None where there is nothing."""
-    for part in path.split("."):
-        if isinstance(raw, list):
-            raw = raw[int(part)] if part.isdigit() and int(part) < len(raw) else None
-        else:
-            raw = raw.get(part) if isinstance(raw, dict) else None
-    return raw
 
 
 def read_record(directory: Path) -> dict[str, Any]:

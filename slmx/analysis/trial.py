@@ -10,10 +10,11 @@ import pandas as pd
 
 from slmx import metric
 from slmx.analysis import fitness
-from slmx.analysis.files import FAILED, Port, Session, TrialFiles, of_port
+from slmx.analysis.files import FAILED, Port, Session, TrialFiles, of_port, write_table
 from slmx.analysis.objective import further_objectives, objective_of, trial_score
 from slmx.analysis.statistics import bootstrap_interval
 
+TABLE = "trial.csv"
 IDENTITY = ("session", "seed", "agent", "env", "state", "reason", "frame")
 
 Vectors = dict[Port, dict[int, dict[str, float]]]
@@ -38,6 +39,13 @@ def analyze_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
     if trial.setting is not None:
         row["objective"] = trial_score(trial, table, row, objective_of(trial))
         row |= {name: trial_score(trial, table, row, other) for name, other in further_objectives(trial).items()}
+    return table, row
+
+
+def write_trial(trial: TrialFiles) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Likewise; the table is written as trial.csv."""
+    table, row = analyze_trial(trial)
+    write_table(table, trial.directory / TABLE)
     return table, row
 
 

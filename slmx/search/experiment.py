@@ -185,7 +185,8 @@ class Experiment:
         if not read_trials(directory):  # it was told to stop before its first program began
             self.display.saved(search, None, interrupted)
             return SearchRun(directory, pd.DataFrame(), pd.DataFrame(), None, interrupted)
-        table = analyze(directory, graphs=self.graphs)
+        known = {number: ended.row for number, ended in search.ended.items() if ended.row}
+        table = analyze(directory, graphs=self.graphs, known=known)
         found = ranked(table, search.sign)
         best, validation = found["trial"].tolist(), None
         saved = save_best(search, best[0]) if best else None

@@ -242,19 +242,19 @@ class Away:
 
 
 def judge(run: Path, number: int) -> Ended:
-    """How a trial ended that is over, from what it left."""
+    """How a trial ended that is over, from what it left; its trial.csv is written."""
     from slmx.analysis.files import TrialFiles
     from slmx.analysis.objective import further_objectives
     from slmx.analysis.rungs import rung_scores
-    from slmx.analysis.trial import analyze_trial
+    from slmx.analysis.trial import write_trial
 
     trial = TrialFiles(run / f"trial_{number}")
-    _, row = analyze_trial(trial)
+    _, row = write_trial(trial)
     rungs = rung_scores(trial.directory)
     if row["state"] == "DONE" and math.isfinite(row["objective"]):
         others = [row[column] if math.isfinite(row[column]) else None for column in further_objectives(trial)]
-        return Ended(number, "DONE", score=row["objective"], rungs=rungs, others=others)
+        return Ended(number, "DONE", score=row["objective"], rungs=rungs, others=others, row=row)
     culled = row["state"] == "CULLED"
     reasons = dict.fromkeys(session.reason for session in trial.sessions if session.failed is not culled)
     why = "; ".join(reasons) or "its objective is not a number"
-    return Ended(number, "CULLED" if culled else "FAILED", why, rungs=rungs)
+    return Ended(number, "CULLED" if culled else "FAILED", why, rungs=rungs, row=row)

@@ -22,6 +22,7 @@ class Ended:
 
     `others`: what it reached of the objectives that the searcher weighs besides; None where that is no number.
     `rungs`: its objective at each rung that it came to, None where it had none; a CULLED one left at the last of them.
+    `row`: its row of experiment.csv, where its files had all that it tells by then.
     """
 
     trial: int
@@ -30,6 +31,7 @@ class Ended:
     score: float | None = None
     rungs: list[float | None] = field(default_factory=list)
     others: list[float | None] = field(default_factory=list)
+    row: dict[str, Any] = field(default_factory=dict, compare=False)  # some of it may be NaN, which equals nothing
 
     @property
     def told(self) -> Score:
@@ -80,7 +82,7 @@ class Journal:
 
     def ended(self, ended: Ended) -> None:
         """A trial ended: DONE with its score, or otherwise, with the reason."""
-        self._append({"event": "ended", **asdict(ended)})
+        self._append({"event": "ended", **{key: value for key, value in asdict(ended).items() if key != "row"}})
 
     def _append(self, line: dict[str, Any]) -> None:
         with writing(self.path), self.path.open("a") as file:

@@ -166,7 +166,7 @@ class Population(Scheduler):
 
     def _setting(self, spec: Spec, frame: int) -> Setting:
         """The searched values of a spec as they stand at a frame."""
-        now = in_force(spec, frame)
+        now = dump(in_force(spec, frame))
         return {domain.path: value_at(now, domain.path) for domain in self.domains}
 
     def _rng(self, trial: int, number: int, purpose: str) -> np.random.Generator:

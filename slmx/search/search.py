@@ -290,10 +290,10 @@ class Search:
         SlmxError where another setting lies there already.
         """
         directory = self.directory / f"trial_{trial.number}"
-        setting = {d.path: trial.setting.get(d.path, value_at(spec, d.path)) for d in self.plan.searcher.space.domains}
+        raw, path = dump(spec), directory / "setting.json"
+        setting = {d.path: trial.setting.get(d.path, value_at(raw, d.path)) for d in self.plan.searcher.space.domains}
         if not trial.number:
             trial.setting = {path: value for path, value in setting.items() if value is not None}
-        raw, path = dump(spec), directory / "setting.json"
         if path.exists():
             if json.loads(path.read_text()) != json.loads(json.dumps(setting)):
                 raise SlmxError(f"{path}: asked again, the searcher gives another setting; its version may be another")

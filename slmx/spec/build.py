@@ -8,6 +8,7 @@ import re
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -122,7 +123,7 @@ class _Builder:
 
     def value(self, key: str, annotation: Any, raw: Any, path: str) -> Any:
         """One value: nested groups are built, everything else is left to the type of its field."""
-        groups = [arm for arm in arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel)]
+        groups = tuple(arm for arm in arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel))
         registry = registry_of(key)
         if registry and any(issubclass(group, Hyper) for group in groups):
             return None if raw is None and type(None) in arms(annotation) else self.component(registry, raw, path)
@@ -320,13 +321,14 @@ def show(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def arms(annotation: Any) -> list[Any]:
-    """The alternatives of a type: `float | Schedule | None` -> [float, Schedule, NoneType]."""
+@cache  # a search builds thousands of specs
+def arms(annotation: Any) -> tuple[Any, ...]:
+    """The alternatives of a type: `float | Schedule | None` -> (float, Schedule, NoneType)."""
     if get_origin(annotation) is Annotated:
         return arms(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        return [arm for part in get_args(annotation) for arm in arms(part)]
-    return [annotation]
+        return tuple(arm for part in get_args(annotation) for arm in arms(part))
+    return (annotation,)
 
 
 def phrase(annotation: Any) -> str:

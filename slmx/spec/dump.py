@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from slmx.member.hyper import Hyper, varies
 from slmx.member.schedule import Schedule
@@ -67,15 +68,14 @@ def replaced(spec: Spec, settings: Mapping[str, Any]) -> dict[str, Any]:
     return raw
 
 
-def value_at(spec: Spec, path: str) -> Any:
-    """What a spec says at a dotted path, as plain data; None where it says nothing."""
-    node: Any = dump(spec)
+def value_at(raw: Any, path: str) -> Any:
+    """What plain data, as of `dump`, holds at a dotted path; None where there is nothing."""
     for part in path.split("."):
-        if isinstance(node, list):
-            node = node[int(part)] if part.isdigit() and int(part) < len(node) else None
+        if isinstance(raw, list):
+            raw = raw[int(part)] if part.isdigit() and int(part) < len(raw) else None
         else:
-            node = node.get(part) if isinstance(node, dict) else None
-    return node
+            raw = raw.get(part) if isinstance(raw, dict) else None
+    return raw
 
 
 def put(raw: Any, path: list[str], value: Any) -> None:
@@ -127,8 +127,7 @@ def _group(model: BaseModel, registry: Registry | None, changed_only: bool) -> d
     for key, field in spec_keys(type(model), registry).items():
         value, info = getattr(model, field), type(model).model_fields[field]
         named = registry is not None and key == registry.selector
-        default = info.get_default(call_default_factory=True)
-        if key in idle or (changed_only and not named and not info.is_required() and value == default):
+        if key in idle or (changed_only and not named and not info.is_required() and value == _default(info)):
             continue
         result[key] = _plain(value, key, changed_only)
     if isinstance(model, Spec):
@@ -138,6 +137,11 @@ def _group(model: BaseModel, registry: Registry | None, changed_only: bool) -> d
                 if result["agent"][a].get(part):
                     result["agent"][a][part].pop(key, None)
     return result | (model.model_extra or {})
+
+
+def _default(info: FieldInfo) -> Any:
+    """What a field holds that nothing was said of."""
+    return info.default if info.default_factory is None else info.get_default(call_default_factory=True)
 
 
 def _plain(value: Any, key: str, changed_only: bool) -> Any:

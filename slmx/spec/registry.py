@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from slmx.errors import SpecError, did_you_mean
@@ -79,6 +80,7 @@ REGISTRIES = {
 }
 
 
+@cache
 def registry_of(field: str) -> Registry | None:
     """The registry of the component that a spec key holds: `net` and `critic_net` hold nets."""
     return next((r for key, r in REGISTRIES.items() if field == key or field.endswith(f"_{key}")), None)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tensorboardX.proto import event_pb2, plugin_hparams_pb2
 
-from slmx import lab
+from slmx import lab, record
 from slmx.analysis import events
 from slmx.analysis.events import HOME, Events, following, write_events
 from slmx.display import Display
@@ -74,6 +74,7 @@ def test_a_training_writes_what_its_tables_say(tmp_path: Path) -> None:
 
 def test_it_is_written_while_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "SECONDS", 0.01)
+    monkeypatch.setattr(record, "FLUSH_SECONDS", 0.0)
     seen: list[int] = []
 
     class Looking(Display):

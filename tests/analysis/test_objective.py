@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slmx.analysis.analyze import analyze, analyze_trial
+from slmx.analysis.analyze import analyze
 from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import AGGREGATES, Objective, ranked, short_names
 from slmx.analysis.statistics import bootstrap_interval
+from slmx.analysis.trial import analyze_trial
 from slmx.metric import METRICS, SEED_METRICS
 from tests.analysis.conftest import write_run
 

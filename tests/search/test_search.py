@@ -97,11 +97,12 @@ def test_the_journal_tells_the_whole_search(whole: lab.SearchRun) -> None:
 
 
 def test_analyze_makes_the_same_table_from_files_alone(whole: lab.SearchRun) -> None:
-    table = whole.directory / "experiment.csv"
-    before = table.read_bytes()
-    table.unlink()
+    tables = [whole.directory / "experiment.csv", *whole.directory.glob("trial_*/trial.csv")]
+    before = [table.read_bytes() for table in tables]
+    for table in tables:
+        table.unlink()
     analyze(whole.directory, graphs=False)
-    assert table.read_bytes() == before
+    assert len(tables) == 5 and [table.read_bytes() for table in tables] == before
 
 
 @pytest.mark.usefixtures("without_ray")
