@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -37,8 +39,9 @@ class BatchRenorm(nn.Module):
         known_mean, known_variance, batches = (known[:, self.port : self.port + 1] for known in own)
         if not self.training:
             return (x - known_mean) * (known_variance + EPSILON).rsqrt() * self.weight + self.bias
-        mean, variance = x.mean(1, keepdim=True), x.var(1, correction=0, keepdim=True)
         with torch.no_grad():
+            mean = x.mean(1, keepdim=True)
+            variance = (x - mean).square_().mean(1, keepdim=True)  # torch's own takes several times as long
             deviation, running = (variance + EPSILON).sqrt(), (known_variance + EPSILON).sqrt()
             warm = batches >= WARM_UP
             scale = (deviation / running).clamp(1 / MOST_SCALE, MOST_SCALE).where(warm, torch.ones_like(running))
@@ -48,5 +51,36 @@ class BatchRenorm(nn.Module):
             known_mean.lerp_(mean.where(sound, known_mean), MOMENTUM)
             known_variance.lerp_(variance.where(sound, known_variance), MOMENTUM)
             batches += 1
-        normal = (x - mean) * (variance + EPSILON).rsqrt()
-        return (normal * scale + shift) * self.weight + self.bias
+        return _Renormalise.apply(x, mean, deviation, scale, shift, self.weight, self.bias)
+
+
+class _Renormalise(torch.autograd.Function):
+    """`((x - mean) / deviation * scale + shift) * weight + bias`.
+
+    The gradient passes through mean and deviation, which are those of x over dimension 1, and takes the corrections as
+    given. Written out it takes half the passes over the features that autograd makes.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mean: Tensor,
+        deviation: Tensor,
+        scale: Tensor,
+        shift: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, deviation, scale, shift, weight)
+        return torch.addcmul(shift * weight + bias, x - mean, scale / deviation * weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        x, mean, deviation, scale, shift, weight = ctx.saved_tensors
+        centred, batch = x - mean, x.shape[1]
+        total, along = gradient.sum(1, keepdim=True), (gradient * centred).sum(1, keepdim=True)
+        of_x = torch.addcmul(gradient, centred, along / deviation.square(), value=-1 / batch)
+        of_x = of_x.sub_(total / batch).mul_(scale / deviation * weight)
+        return of_x, None, None, None, None, scale / deviation * along + shift * total, total

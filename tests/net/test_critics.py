@@ -78,6 +78,28 @@ def test_renormalised_features_are_those_of_the_batch_and_then_of_all_batches(mo
     assert (other.mean(1) - renorm.MOST_SHIFT).abs().max() < 1e-3, "the correction has bounds"
 
 
+def test_renormalised_gradients_are_those_of_the_formula_with_its_corrections_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(renorm, "WARM_UP", 1)
+    layer, seen = BatchRenorm(M, 5, torch.float64, "cpu"), numbers(M, 64, 5).double()
+    with torch.no_grad():
+        layer.weight.copy_(1 + 0.3 * numbers(M, 1, 5))
+        layer.bias.copy_(numbers(M, 1, 5))
+    layer(seen)
+    known_mean, known_variance = layer.mean.clone(), layer.variance.clone()
+    x, upstream = (2 * numbers(M, 8, 5).double() + 1).requires_grad_(), numbers(M, 8, 5).double()
+    leaves = [x, layer.weight, layer.bias]
+    given = torch.autograd.grad(layer(x), leaves, upstream)
+    mean, deviation = x.mean(1, keepdim=True), (x.var(1, correction=0, keepdim=True) + renorm.EPSILON).sqrt()
+    running = (known_variance + renorm.EPSILON).sqrt()
+    scale, shift = (deviation / running).detach(), ((mean - known_mean) / running).detach()
+    assert scale.max() < renorm.MOST_SCALE and shift.abs().max() < renorm.MOST_SHIFT
+    formula = ((x - mean) / deviation * scale + shift) * layer.weight + layer.bias
+    for one, other in zip(given, torch.autograd.grad(formula, leaves, upstream), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_members_are_normalised_by_their_own_batches_and_one_that_fails_keeps_its_statistics() -> None:
     x = numbers(M, 64, 5)
     together, alone = BatchRenorm(M, 5, torch.float32, "cpu"), BatchRenorm(1, 5, torch.float32, "cpu")
