@@ -271,11 +271,11 @@ def play(
     quiet: bool,
 ) -> None:
     """Play a model and print what it reached."""
-    from slmx import lab
+    from slmx.play import enjoy, has_screen
 
-    if render and not lab.has_screen():
+    if render and not has_screen():
         raise SlmxError("--render human: there is no screen here; --video FILE.mp4 films instead")
-    played = lab.enjoy(directory, episodes, session, seed, render, video, model or "last")
+    played = enjoy(directory, episodes, session, seed, render, video, model or "last")
     ports = sorted({(e.agent, e.env) for e in played.evaluations})
     for agent, env in ports:
         own = [e.total for e in played.evaluations if (e.agent, e.env) == (agent, env)]

@@ -9,8 +9,9 @@ from slmx.env import describe
 from slmx.errors import SpecError, counted
 from slmx.memory import room
 from slmx.memory.replay import Replay
+from slmx.plain import value_at
 from slmx.space import resolve
-from slmx.spec.dump import dump, value_at
+from slmx.spec.dump import dump
 from slmx.spec.registry import REGISTRIES
 
 if TYPE_CHECKING:

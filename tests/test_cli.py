@@ -20,7 +20,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from slmx import lab
+from slmx import lab, play
 from slmx.cli import app
 from slmx.display import Display
 from slmx.spec.build import build
@@ -488,7 +488,7 @@ def test_models_that_cannot_be_played(slmx: Slmx, trained: Path, monkeypatch: py
     refused(
         slmx("enjoy", "run", "--video", "run/spec.json/a.mp4"), "cannot write the film run/spec.json/a.mp4: File exists"
     )
-    monkeypatch.setattr(lab, "has_screen", lambda: False)
+    monkeypatch.setattr(play, "has_screen", lambda: False)
     screen = "--render human: there is no screen here; --video FILE.mp4 films instead"
     refused(slmx("enjoy", "run", "--render", "human"), screen)
     other = Path("run/trial_0/spec.json").read_text()

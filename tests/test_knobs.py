@@ -41,6 +41,7 @@ from slmx.memory import MEMORIES
 from slmx.net import NETS
 from slmx.net.layer import Network
 from slmx.net.mlp import MLP
+from slmx.plain import put
 from slmx.record import folder_of
 from slmx.search import SCHEDULERS, SEARCHERS, cluster, job, on_tune, start
 from slmx.search.halving import Halving
@@ -52,7 +53,7 @@ from slmx.search.validate import chosen, fresh_spec
 from slmx.session import Program, Session
 from slmx.spec.build import arms, attempt, build, spec_keys
 from slmx.spec.check import PREPARATIONS, problems
-from slmx.spec.dump import dump, put, static, with_settings
+from slmx.spec.dump import dump, static, with_settings
 from slmx.spec.model import (
     AgentSpec,
     BodySpec,

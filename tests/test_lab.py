@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.analyze import analyze
 from slmx.analysis.standards import load_standards
 from slmx.env import describe
@@ -138,7 +138,7 @@ def test_tables_have_their_columns(whole: lab.Run) -> None:
 def test_the_saved_spec_restores_and_says_where_it_ran(whole: lab.Run) -> None:
     saved = json.loads((whole.directory / "spec.json").read_text())
     assert {"spec", "slmx", "git_sha", "versions", "backend", "fitness"} <= set(saved)
-    spec, ended = lab.read_trial(whole.directory / "trial_0")
+    spec, ended = play.read_trial(whole.directory / "trial_0")
     assert spec == spec_of(meta={"eval_frequency": 512})
     assert [session.state for session in ended] == ["DONE", "DONE"]
     assert saved["backend"] == ["envpool"] and saved["fitness"]["CartPole-v1"]["std_return"] == 475

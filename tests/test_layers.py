@@ -19,13 +19,14 @@ from slmx.search import SCHEDULERS, SEARCHERS
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "slmx"
 
-BASE = {"errors", "lazy", "whole", "alongside"}
+BASE = {"errors", "lazy", "whole", "alongside", "plain"}
 LEARNING = {"algorithm", "net", "memory", "dist", "ops", "member"} | BASE
 # What a part (a module or package of slmx) may import at run time; imports for annotations alone are free.
 MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
     "alongside": set(),
+    "plain": set(),
     "heap": set(),
     "whole": {"errors"},
     "storage": {"errors", "whole", "alongside"},
@@ -39,13 +40,13 @@ MAY_IMPORT = {
     "algorithm": LEARNING - {"algorithm"},
     "space": BASE,
     "spec": LEARNING | {"env", "space", "metric", "storage"},
-    "footprint": {"memory", "env", "space", "spec", "errors"},
+    "footprint": {"memory", "env", "space", "spec", "errors", "plain"},
     "model_file": BASE,
     "view": {"whole"},
     "record": {"errors", "table", "whole", "storage", "camera", "view", "model_file"},
     "watch": {"space", "env"},
     "session": LEARNING | {"spec", "space", "env", "record", "watch", "heap"},
-    "analysis": {"record", "errors", "metric", "whole", "alongside"},
+    "analysis": {"record", "errors", "metric", "whole", "alongside", "plain"},
     "table": BASE,
     "lock": BASE,
     "stop": set(),
@@ -58,12 +59,13 @@ MAY_IMPORT = {
     "filming": {"camera", "analysis", "env", "errors", "spec", "display", "model_file", "session"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
-    | {"storage", "lock", "table", "camera", "model_file", "footprint"},
+    | {"storage", "lock", "camera", "play", "footprint"},
+    "play": {"spec", "env", "session", "analysis", "display", "camera", "model_file", "table"} | BASE,
     "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
     "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
     "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
     "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "record", "analysis", "display"} | BASE,
-    "cli": {"dispatch", "lab", "spec", "analysis", "display", "stop", "storage"} | BASE,
+    "cli": {"dispatch", "lab", "play", "spec", "analysis", "display", "stop", "storage"} | BASE,
     "__main__": {"cli"},
 }
 REGISTRIES = (ALGORITHMS, NETS, MEMORIES, SEARCHERS, SCHEDULERS)

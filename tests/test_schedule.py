@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from slmx import benchmark, lab, schedule
+from slmx import benchmark, lab, play, schedule
 from slmx.errors import SlmxError, SpecErrors
 from slmx.once import find_runs, once
 from slmx.record import read_state, write_state
@@ -209,7 +209,7 @@ def test_settings_reach_every_spec(run: Callable[[Any], ScheduleRun], said: Said
     write(Path("all.json"), {"specs.json": {"ppo": "train"}, "bench.json": {"small": "benchmark"}})
     assert said("run", "all.json", "--set", "env.0.max_frame=160", "--no-graphs", "-q") == (0, "", "")
     (ppo,), (a2c,) = Path("data").glob("ppo_*"), Path("data").glob("small_*/A2C_*")
-    assert [lab.read_trial(place / "trial_0")[0].env[0].max_frame for place in (ppo, a2c)] == [160, 160]
+    assert [play.read_trial(place / "trial_0")[0].env[0].max_frame for place in (ppo, a2c)] == [160, 160]
 
 
 def test_a_run_that_stopped_is_gone_on_with(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pandas as pd
 
 from slmx.analysis.standards import Standard, read_standards
 from slmx.errors import SlmxError
+from slmx.plain import value_at
 from slmx.record import LINEAGE
-from slmx.spec.dump import value_at
 from slmx.whole import writing
 
 FAILED = "FAILED"

@@ -14,11 +14,12 @@ from pydantic import Field
 from slmx.errors import SlmxError, SpecError, counted
 from slmx.member.hyper import Int, NamedHyper
 from slmx.member.streams import seed_sequence
+from slmx.plain import value_at
 from slmx.record import LINEAGE, rewrite_spec
 from slmx.search.base import Setting
 from slmx.search.scheduler import Scheduler, Scores, scores
 from slmx.search.size import room
-from slmx.spec.dump import dump, in_force, static, value_at, with_settings
+from slmx.spec.dump import dump, in_force, static, with_settings
 from slmx.spec.model import StageSpec
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import Domain, SearchSpace

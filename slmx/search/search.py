@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from slmx import checkpoint
 from slmx.analysis.files import TrialFiles
 from slmx.errors import SlmxError
+from slmx.plain import value_at
 from slmx.record import is_culled, settle, write_json, write_spec
 from slmx.search.job import Order, judge
 from slmx.search.journal import ENDED, Ended, Journal, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
 from slmx.search.scheduler import scheduler_of
-from slmx.spec.dump import dump, value_at
+from slmx.spec.dump import dump
 from slmx.whole import writing
 
 if TYPE_CHECKING:

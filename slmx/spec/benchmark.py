@@ -18,9 +18,10 @@ from pydantic import Field
 from slmx.env import describe
 from slmx.errors import SlmxError, SpecError, SpecErrors, did_you_mean
 from slmx.member.hyper import Int, Model
+from slmx.plain import put
 from slmx.spec.build import attempt, attempt_group
 from slmx.spec.check import problems
-from slmx.spec.dump import changed, put
+from slmx.spec.dump import changed
 from slmx.spec.load import UnknownName, attempt_file, in_spec, parsed, pick, read, substitute, variables_of
 from slmx.spec.model import Spec, file_name
 from slmx.spec.registry import REGISTRIES

@@ -18,6 +18,7 @@ from slmx.env.spec import EnvSpec
 from slmx.errors import SpecError, SpecErrors, did_you_mean, edit_distance, nearest
 from slmx.member.hyper import Hyper
 from slmx.member.schedule import Schedule
+from slmx.plain import join
 from slmx.space import resolve
 from slmx.spec.model import AgentSpec, ObjectiveSpec, Spec
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
@@ -308,11 +309,6 @@ def spec_keys(model: type[BaseModel], registry: Registry | None = None) -> dict[
         return fields
     field = fields.pop(registry.selector, "name")
     return {registry.selector: field} | {key: value for key, value in fields.items() if key != "name"}
-
-
-def join(*parts: str | int) -> str:
-    """A dotted path."""
-    return ".".join(str(part) for part in parts if part != "")
 
 
 def show(value: Any) -> str:

@@ -22,8 +22,8 @@ from typing import Any
 import yaml
 
 from slmx.errors import SlmxError, SpecError, SpecErrors, did_you_mean
-from slmx.spec.build import attempt, join, show
-from slmx.spec.dump import put
+from slmx.plain import join, put
+from slmx.spec.build import attempt, show
 from slmx.spec.model import Spec
 
 SUFFIXES = (".json", ".yaml", ".yml")

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 
 from slmx.errors import SpecError, did_you_mean, nearest
 from slmx.member.hyper import Hyper
-from slmx.spec.build import attempt, join, show, spec_keys
+from slmx.plain import join
+from slmx.spec.build import attempt, show, spec_keys
 from slmx.spec.dump import replaced
 from slmx.spec.model import Spec
 from slmx.spec.registry import registry_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.analyze import analyze
 from slmx.analysis.best import best_trial
 from slmx.errors import SlmxError
@@ -54,7 +54,7 @@ def test_the_best_trial_is_the_one_of_the_best_objective_that_came_to_its_end(ru
         assert best_trial(run) == order[place + 1], f"{state} is not the best"
     leave(run, order[3], "FAILED")
     assert best_trial(run) is None
-    assert lab.find_trial(run) == run / "trial_0", "then the first that left a model"
+    assert play.find_trial(run) == run / "trial_0", "then the first that left a model"
 
 
 def test_a_finished_search_has_its_best_trial_in_its_table(run: Path) -> None:
@@ -95,4 +95,4 @@ def test_enjoy_plays_the_best_trial_and_says_so(
 def test_nothing_is_played_of_what_is_no_run(tmp_path: Path) -> None:
     (tmp_path / "trial_0").mkdir()
     with pytest.raises(SlmxError, match="no trained model here"):
-        lab.find_trial(tmp_path)
+        play.find_trial(tmp_path)

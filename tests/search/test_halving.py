@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.analyze import analyze
 from slmx.memory.rollout import Rollout
 from slmx.record import Records
@@ -157,7 +157,7 @@ def test_what_stays_learns_what_it_learns_without_the_others(halved: Path, tmp_p
     kept = [number for number, state in states(halved).items() if state == "DONE"]
     assert len(kept) >= 2
     for number in kept:
-        record, _ = lab.read_trial(trial(halved, number))
+        record, _ = play.read_trial(trial(halved, number))
         sessions = [Session(record, number, index) for index in range(2)]
         program = Program(sessions, pauses=[80, 160])
         program.watcher = records = Records(tmp_path, sessions)

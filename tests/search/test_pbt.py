@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.files import TrialFiles
 from slmx.member.axis import Membered
 from slmx.search import job
@@ -123,7 +123,7 @@ def test_lineage_says_who_copied_whom_when_and_with_what(evolved: Path) -> None:
 def test_a_trial_s_spec_is_the_whole_past_of_what_it_descends_from(evolved: Path) -> None:
     lineage = pd.read_csv(evolved / "lineage.csv")
     for number in range(5):
-        one, _ = lab.read_trial(evolved / f"trial_{number}")
+        one, _ = play.read_trial(evolved / f"trial_{number}")
         stages = [stage.frame for stage in one.meta.stages]
         ancestor, frames = number, []
         for _, group in reversed(list(lineage.groupby("round"))):
@@ -144,7 +144,7 @@ def test_a_trial_s_spec_is_the_whole_past_of_what_it_descends_from(evolved: Path
 def test_the_winner_s_schedule_is_replayed_on_fresh_seeds(evolved: Path, tmp_path: Path) -> None:
     lineage = pd.read_csv(evolved / "lineage.csv")
     number = int(lineage.dropna(subset="source")["trial"].iloc[-1])
-    one, _ = lab.read_trial(evolved / f"trial_{number}")
+    one, _ = play.read_trial(evolved / f"trial_{number}")
     fresh = one.model_copy(update={"meta": one.meta.model_copy(update={"seed": 7})})
     run = lab.train(fresh, tmp_path, quiet=True, graphs=False)
     rows = pd.read_csv(run.directory / "trial_0" / "session_1.csv").set_index("frame")["lr"]

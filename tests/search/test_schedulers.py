@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.analyze import analyze
 from slmx.search import start
 from slmx.spec.check import check_one
@@ -65,15 +65,15 @@ def test_the_schedule_of_a_population_s_best_is_validated_and_saved(tmp_path: Pa
     run = lab.search(spec_of(SPACE, meta=meta), tmp_path, quiet=True, graphs=False)
     lineage = pd.read_csv(run.directory / "lineage.csv")
     assert (run.table["state"] == "DONE").all() and lineage["source"].notna().any()
-    staged = {number for number in range(5) if lab.read_trial(run.directory / f"trial_{number}")[0].meta.stages}
+    staged = {number for number in range(5) if play.read_trial(run.directory / f"trial_{number}")[0].meta.stages}
     tested = set(run.validation["trial"])
     assert staged and tested == set(range(5))
     for number in tested:
-        own, _ = lab.read_trial(run.directory / f"trial_{number}")
-        fresh, _ = lab.read_trial(run.directory / "validation" / f"trial_{number}")
+        own, _ = play.read_trial(run.directory / f"trial_{number}")
+        fresh, _ = play.read_trial(run.directory / "validation" / f"trial_{number}")
         assert fresh.agent == own.agent and fresh.meta.stages == own.meta.stages
         assert fresh.meta.scheduler_spec is None and fresh.meta.seed != own.meta.seed
     assert run.best is not None
-    best, _ = lab.read_trial(run.directory / f"trial_{run.validation['trial'].iloc[0]}")
+    best, _ = play.read_trial(run.directory / f"trial_{run.validation['trial'].iloc[0]}")
     assert check_one(run.best).meta.stages == best.meta.stages
     assert not lab.train(check_one(run.best), tmp_path, quiet=True, graphs=False).failed

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import ray
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.analyze import analyze
 from slmx.errors import SpecError
 from slmx.record import Records
@@ -81,7 +81,7 @@ def test_a_search_leaves_its_record(whole: lab.SearchRun) -> None:
 
 def test_trial_0_is_the_spec_s_own_setting(whole: lab.SearchRun) -> None:
     assert setting(whole, 0) == {"agent.0.algorithm.gamma": 0.99, "agent.0.net.hid_layers": [8]}
-    saved, _ = lab.read_trial(whole.directory / "trial_0")
+    saved, _ = play.read_trial(whole.directory / "trial_0")
     assert saved == spec_of(SPACE).model_copy(update={"search": {}})
     assert len({setting(whole, trial)["agent.0.algorithm.gamma"] for trial in range(4)}) == 4
 
@@ -131,7 +131,7 @@ def test_the_best_spec_can_be_trained_as_it_is(whole: lab.SearchRun, tmp_path: P
     assert whole.best is not None
     spec = check_one(whole.best)
     best = int(whole.table.sort_values(["objective", "trial"], ascending=[False, True])["trial"].iloc[0])
-    tried, _ = lab.read_trial(whole.directory / f"trial_{best}")
+    tried, _ = play.read_trial(whole.directory / f"trial_{best}")
     assert spec == tried.model_copy(update={"name": "tiny_best"})
     assert not lab.train(spec, tmp_path, quiet=True, graphs=False).failed
 
@@ -251,7 +251,7 @@ def test_several_objectives_leave_their_front(tmp_path: Path, capsys: pytest.Cap
         assert stands == (not ((goodness >= own).all(1) & (goodness > own).any(1)).any())
     best = int(table.sort_values(["objective", "trial"], ascending=[False, True])["trial"].iloc[0])
     assert run.best is not None, "which the one objective decides"
-    assert check_one(run.best) == lab.read_trial(run.directory / f"trial_{best}")[0].model_copy(
+    assert check_one(run.best) == play.read_trial(run.directory / f"trial_{best}")[0].model_copy(
         update={"name": "tiny_best"}
     )
     ended = [line for line in journal_of(run.directory) if line["event"] == "ended"]

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from choreographer.browsers import Chromium
 
-from slmx import lab
+from slmx import lab, play
 from slmx.analysis.graph import png
 from slmx.analysis.validation import COLUMNS
 from slmx.errors import SpecError
@@ -152,7 +152,7 @@ def test_a_validated_model_plays_its_final_evaluation_again(whole: SearchRun) ->
 
 def test_the_best_spec_is_the_best_by_test_score(whole: SearchRun, tmp_path: Path) -> None:
     assert whole.best is not None
-    winner, _ = lab.read_trial(whole.directory / f"trial_{whole.validation['trial'].iloc[0]}")
+    winner, _ = play.read_trial(whole.directory / f"trial_{whole.validation['trial'].iloc[0]}")
     assert check_one(whole.best) == winner.model_copy(update={"name": "tiny_best"})
     assert not lab.train(check_one(whole.best), tmp_path, quiet=True, graphs=False).failed
 
@@ -216,7 +216,7 @@ def test_less_is_better_in_the_validation_too(tmp_path: Path) -> None:
     for row in table.to_dict("records"):
         own = pd.read_csv(run.directory / "validation" / f"trial_{row['trial']}" / "trial.csv")
         assert own["return_ma"].max() == pytest.approx(row["test_score"]), "the worst is the largest"
-    winner, _ = lab.read_trial(run.directory / f"trial_{table['trial'].iloc[0]}")
+    winner, _ = play.read_trial(run.directory / f"trial_{table['trial'].iloc[0]}")
     assert run.best is not None and check_one(run.best).agent == winner.agent
 
 

@@ -12,8 +12,9 @@ from slmx.algorithm import ALGORITHMS
 from slmx.errors import SpecErrors
 from slmx.member.schedule import Schedule
 from slmx.net import NETS
+from slmx.plain import put
 from slmx.spec.build import attempt, build
-from slmx.spec.dump import dump, put, restore, static, with_settings
+from slmx.spec.dump import dump, restore, static, with_settings
 
 A, N = "agent.0.algorithm", "agent.0.net"
 DECAY = {"name": "linear_decay", "start_val": 0.2, "end_val": 0.1}
