@@ -529,8 +529,7 @@ def shipped() -> list[Any]:
 @pytest.mark.parametrize("spec", shipped())
 def test_every_shipped_spec_trains(spec: Spec, tmp_path: Path) -> None:
     images = any("Frame" in getattr(one.memory, "name", "") or hasattr(one.net, "conv_layers") for one in spec.agent)
-    quick: dict[str, Any] = {"meta.max_session": 1 if images else 2, "meta.eval_episode": 1}
-    quick |= {"meta.eval_frequency": None}
+    quick: dict[str, Any] = {"meta.max_session": 1, "meta.eval_episode": 1, "meta.eval_frequency": None}
     bodies = max(1, len(spec.body.num) if isinstance(spec.body.num, list) else spec.body.num)
     frames = 300 if images else 600
     for a, one in enumerate(spec.agent):
@@ -539,8 +538,9 @@ def test_every_shipped_spec_trains(spec: Spec, tmp_path: Path) -> None:
         if images and hasattr(hyper, "time_horizon"):
             quick[f"{keys}.time_horizon"] = horizon = min(horizon, 32)
         frames = max(frames, 2 * bodies * (horizon + 1))
-        if images and hasattr(hyper, "training_epoch"):
-            quick[f"{keys}.training_epoch"] = 1
+        for often in ("training_epoch", "training_iter"):
+            if hasattr(hyper, often):
+                quick[f"{keys}.{often}"] = 1
         if hasattr(one.memory, "episodes"):
             quick[f"agent.{a}.memory.episodes"] = 2
         if hasattr(hyper, "training_frequency"):  # ten times, as often as each time has updates

@@ -9,7 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from slmx import lab, storage
+from slmx import lab, record, storage
 from slmx.analysis.files import TrialFiles
 from slmx.display import Display
 from slmx.record import Recorder, read_state, write_json, write_spec
@@ -154,6 +154,7 @@ def test_a_training_that_was_left_goes_on_elsewhere(uri: str, tmp_path: Path) ->
 
 def test_it_is_copied_while_the_run_goes_on(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "SECONDS", 0.01)
+    monkeypatch.setattr(record, "FLUSH_SECONDS", 0.0)
     sizes: list[int] = []
 
     class Looking(Display):
