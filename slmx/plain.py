@@ -11,7 +11,7 @@ def join(*parts: str | int) -> str:
 
 
 def value_at(raw: Any, path: str) -> Any:
-    """What plain data, holds at a dotted path; None where there is nothing."""
+    """What plain data holds at a dotted path; None where there is nothing."""
     for part in path.split("."):
         if isinstance(raw, list):
             raw = raw[int(part)] if part.isdigit() and int(part) < len(raw) else None

@@ -22,7 +22,8 @@ class Ended:
 
     `others`: what it reached of the objectives that the searcher weighs besides; None where that is no number.
     `rungs`: its objective at each rung that it came to, None where it had none; a CULLED one left at the last of them.
-    `row`: its row of experiment.csv, where its files had all that it tells by then.
+    `row`: its row of experiment.csv, of one that was judged since this process began; its files tell it again, so it is
+    not kept beside them.
     """
 
     trial: int
@@ -32,6 +33,11 @@ class Ended:
     rungs: list[float | None] = field(default_factory=list)
     others: list[float | None] = field(default_factory=list)
     row: dict[str, Any] = field(default_factory=dict, compare=False)  # some of it may be NaN, which equals nothing
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What is written down of it."""
+        return {key: value for key, value in asdict(self).items() if key != "row"}
 
     @property
     def told(self) -> Score:
@@ -48,7 +54,7 @@ def write_ended(run: Path, ended: Iterable[Ended]) -> None:
     path = run / ENDED / f"program_{ended[0].trial}.json"
     with writing(path):
         path.parent.mkdir(exist_ok=True)
-    write_json(path, [asdict(own) for own in ended], sync=True)
+    write_json(path, [own.kept for own in ended], sync=True)
 
 
 def read_ended(run: Path) -> dict[int, Ended]:
@@ -82,7 +88,7 @@ class Journal:
 
     def ended(self, ended: Ended) -> None:
         """A trial ended: DONE with its score, or otherwise, with the reason."""
-        self._append({"event": "ended", **{key: value for key, value in asdict(ended).items() if key != "row"}})
+        self._append({"event": "ended", **ended.kept})
 
     def _append(self, line: dict[str, Any]) -> None:
         with writing(self.path), self.path.open("a") as file:
