@@ -20,11 +20,11 @@ from slmx.display import Brief, clock, number, wide_console
 from slmx.errors import SlmxError, counted
 from slmx.lock import owning
 from slmx.once import Outcome, once
-from slmx.record import make_directory, provenance, read_state, write_json, write_state
+from slmx.run_directory import make_directory, provenance, read_state, write_state
 from slmx.spec.benchmark import Benchmark, Cell
 from slmx.spec.check import check_one
 from slmx.spec.dump import difference, dump, restore
-from slmx.whole import whole, writing
+from slmx.whole import whole, write_json, writing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from slmx import schedule
 from slmx.errors import SlmxError, counted
 from slmx.lazy import loading
-from slmx.record import folder_of
+from slmx.run_directory import folder_of
 from slmx.spec.benchmark import check_benchmark, check_benchmarks, is_benchmark
 from slmx.spec.check import check_file, check_one
 from slmx.spec.load import read

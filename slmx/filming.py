@@ -101,6 +101,7 @@ def film_all(trial: Path, over: threading.Event) -> None:
 def film(trial: Path, model: Path, over: threading.Event) -> None:
     """Film the first episode of its session's evaluations, greedily played by a model; a file for each environment."""
     from slmx.display import Film
+    from slmx.evaluation import evaluate
     from slmx.model_file import read_model
     from slmx.session import Program, Session
 
@@ -122,7 +123,7 @@ def film(trial: Path, model: Path, over: threading.Event) -> None:
         films[env][0].show(picture)
 
     try:
-        program.evaluate(1, see=see)
+        evaluate(program, 1, see=see)
         for shown, hidden, path in films.values():
             shown.close()
             hidden.replace(path)

@@ -17,7 +17,8 @@ from slmx.errors import SlmxError, SpecError, WriteError
 from slmx.lazy import loading
 from slmx.lock import owning
 from slmx.play import enjoy, has_screen
-from slmx.record import OVER, Recorder, has_ended, make_directory, read_facts, write_spec, write_state
+from slmx.record import Recorder
+from slmx.run_directory import OVER, has_ended, make_directory, read_facts, write_spec, write_state
 from slmx.space import resolve
 from slmx.spec.dump import dump
 from slmx.storage import mirrored, store_of
@@ -307,7 +308,7 @@ def random_return(env: EnvSpec, spaces: Spaces, episodes: int = RANDOM_EPISODES)
     from gymnasium.spaces import Box
 
     from slmx.env import make
-    from slmx.session import LONGEST_EPISODE
+    from slmx.evaluation import LONGEST_EPISODE
 
     rng = np.random.default_rng(0)
     running = make(env, rng.integers(2**31, size=(1, episodes)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmx import lab
 from slmx.errors import SlmxError
-from slmx.record import read_state
+from slmx.run_directory import read_state
 from slmx.spec.dump import restore
 
 if TYPE_CHECKING:

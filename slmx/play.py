@@ -64,7 +64,9 @@ def enjoy(
     """
     from slmx.analysis.files import TrialFiles
     from slmx.env import filmable
-    from slmx.session import Program, Session, evaluation_seeds
+    from slmx.evaluation import evaluate, evaluation_seeds
+    from slmx.member.streams import integer_seeds
+    from slmx.session import Program, Session
 
     if render or video:
         draw_without_window()
@@ -91,12 +93,12 @@ def enjoy(
     def draw(own: Session, env: int, copies: int) -> Sequence[int]:
         if seed is None:
             return evaluation_seeds(own, env, copies)
-        return (np.random.SeedSequence([seed, env]).generate_state(copies) >> 1).tolist()
+        return integer_seeds(np.random.SeedSequence([seed, env]), copies)
 
     if render or video:
         evaluations = _show(program, count, draw, render, video)
     else:
-        evaluations = [evaluation for evaluation in program.evaluate(count, draw) if evaluation.member == 0]
+        evaluations = [evaluation for evaluation in evaluate(program, count, draw) if evaluation.member == 0]
     stored = None
     if seed is None and count == spec.meta.eval_episode and itself:
         longest = program.ticks.index(max(program.ticks))
@@ -113,6 +115,7 @@ def _show(
 ) -> list[Evaluation]:
     """Play one episode after another, before the eyes of a viewer; a film for each of several environments."""
     from slmx.display import Film, Window
+    from slmx.evaluation import evaluate
 
     envs = len(program.spec.env)
     films: list[Film] = []
@@ -133,7 +136,7 @@ def _show(
         for i in range(count):
             # of each agent's episodes in an environment, which follow one another there
             one = lambda own, env, copies, i=i: draw(own, env, count * copies)[i::count]
-            evaluations += program.evaluate(1, one, see)
+            evaluations += evaluate(program, 1, one, see)
     finally:
         for viewer in (*films, *([window] if window else [])):
             viewer.close()

@@ -20,7 +20,7 @@ from slmx import benchmark
 from slmx.display import clock, wide_console
 from slmx.errors import SlmxError, SpecError, SpecErrors, counted, did_you_mean
 from slmx.once import Outcome, once
-from slmx.record import folder_of, read_state
+from slmx.run_directory import folder_of, read_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
 from slmx.spec.build import show
 from slmx.spec.check import check_one

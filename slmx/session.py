@@ -16,29 +16,28 @@ import numpy as np
 
 from slmx.algorithm.base import Algorithm, Setting
 from slmx.env import describe, make
+from slmx.env.action import converter
 from slmx.env.base import Env, Spaces, Step
 from slmx.env.normalize import Normalizer
 from slmx.errors import SpecError
+from slmx.evaluation import evaluate
 from slmx.heap import keep_freed
 from slmx.lazy import torch
 from slmx.member.axis import Membered
 from slmx.member.hyper import Hyper, NamedHyper
 from slmx.member.optim import Optimizer
 from slmx.member.schedule import Schedule
-from slmx.member.streams import Streams, seed_sequence, tensor_of
+from slmx.member.streams import Streams, integer_seeds, seed_sequence, tensor_of
 from slmx.net.port import Port
-from slmx.space import Layout, resolve
+from slmx.space import resolve
 from slmx.spec.dump import in_force, static
 from slmx.spec.registry import REGISTRIES
-from slmx.watch import Episode, Evaluation, Silence, Tracker, View, Watcher
+from slmx.watch import Silence, Tracker, View, Watcher
 
 if TYPE_CHECKING:
-    from gymnasium.spaces import Box, Discrete, MultiDiscrete
-
     from slmx.spec.model import AgentSpec, Spec
 
 STATE = ("tick", "failures", "sessions", "spec", "agents", "normalizers", "gone")  # what of a program is saved
-LONGEST_EPISODE = 108_000  # steps after which an evaluation gives up on an episode without end (30 minutes at 60 Hz)
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Program:
             [self._normalizer(agent, place.env) for place in own]
             for agent, own in zip(self.agents, self.layout.places, strict=True)
         ]
-        self.acts = [[_to_env(self.spaces[p.env].action_space) for p in own] for own in self.layout.places]
+        self.acts = [[converter(self.spaces[p.env].action_space) for p in own] for own in self.layout.places]
         self.failures: dict[int, str] = {}
 
     @property
@@ -158,7 +157,7 @@ class Program:
             if self._view_every is not None and self.tick % self._view_every == 0:
                 self.watcher.views(self.clock, self._views(obs))
             actions = [agent.act(own) for agent, own in zip(self.agents, obs, strict=True)]
-            by_env = self.layout.scatter(self._env_actions(actions))
+            by_env = self.layout.scatter(self.to_envs(actions))
             steps = [env.step(action) if alive else None for env, action, alive in zip(envs, by_env, live, strict=True)]
             ended = [
                 episode
@@ -208,7 +207,7 @@ class Program:
         """Play the episodes of an evaluation and tell them and the models, unless that was just done."""
         if self._examined < self.tick:
             self._examined = self.tick
-            self.watcher.evaluations(self.evaluate(self.spec.meta.eval_episode))
+            self.watcher.evaluations(evaluate(self, self.spec.meta.eval_episode))
             self.watcher.models(self.clock, self.model, self._saves or self.spec.meta.save == "all")
 
     @property
@@ -237,69 +236,6 @@ class Program:
             for place, x in zip(self.layout.places[a], own, strict=True)
             if x is not None and x.dtype == torch.uint8
             for m, image in enumerate(x[:, 0])
-        ]
-
-    def evaluate(
-        self,
-        episodes: int,
-        seeds: Callable[[Session, int, int], Sequence[int]] | None = None,
-        see: Callable[[np.ndarray, int], None] | None = None,
-    ) -> list[Evaluation]:
-        """`episodes` greedy episodes per member and port, each from an own seed; nothing is learned.
-
-        One episode of every sub-environment counts, its first, so that short episodes are not favoured.
-        `seeds(session, env, copies)`: the sub-environments' seeds, by default those of the session's evaluation.
-        `see`: is shown a picture `[H, W, 3]` of the first sub-environment before every step, and the environment's
-        number.
-        """
-        share = {e: self.space.share(e, s.slots) if s.slots > 1 else 1 for e, s in enumerate(self.spaces)}
-        layout = self.space.with_counts(lambda a, e: episodes * share[e]).layout([s.slots for s in self.spaces])
-        seeds = seeds or evaluation_seeds
-        result: list[Evaluation] = []
-        drawn = [
-            np.array([seeds(session, e, copies) for session in self.sessions], np.int64)
-            for e, copies in enumerate(layout.copies)
-        ]
-        envs = [
-            make(env, seed, "rgb_array" if see else None, threads=self.spec.meta.threads)
-            for env, seed in zip(self.spec.env, drawn, strict=True)
-        ]
-        try:
-            for e, env in enumerate(envs):
-                result += self._evaluate(e, env, layout, drawn[e], see)
-        finally:
-            for env in envs:
-                env.close()
-        return result
-
-    def _evaluate(
-        self, e: int, env: Env, layout: Layout, seeds: np.ndarray, see: Callable[[np.ndarray, int], None] | None
-    ) -> list[Evaluation]:
-        tracker = Tracker(e, layout, self.members)
-        first: dict[tuple[int, int], Episode] = {}
-        for agent in self.agents:
-            agent.begin_evaluation()
-        emitted = env.reset()
-        for tick in range(1, LONGEST_EPISODE + 1):
-            if see:
-                see(env.render(), e)
-            obs = self._observe(layout, e, emitted)
-            actions = [agent.act(own, greedy=True) for agent, own in zip(self.agents, obs, strict=True)]
-            step = env.step(layout.scatter(self._env_actions(actions))[e])
-            emitted = step.obs
-            self._recall(layout, e, actions, step)
-            for row, episode in tracker.add_rows(step, tick):
-                first.setdefault((episode.member, row), episode)
-            if len(first) == self.members * env.rows:
-                break
-        else:  # an episode without end counts with what it has come to: left out, it would flatter the others' mean
-            for row, episode in tracker.unfinished(LONGEST_EPISODE):
-                first.setdefault((episode.member, row), episode)
-        slots = self.spaces[e].slots
-        frame = self.frames[e]
-        return [
-            Evaluation(m, frame, ep.agent, e, int(seeds[m, row // slots]), ep.total, ep.length)
-            for (m, row), ep in sorted(first.items(), key=lambda item: (item[1].agent, item[0]))
         ]
 
     def model(self, member: int) -> dict[str, torch.Tensor]:
@@ -434,7 +370,7 @@ class Program:
         return [
             make(
                 env,
-                np.array([_integers(session.seeds("env", e, *epoch), copies) for session in self.sessions]),
+                np.array([integer_seeds(session.seeds("env", e, *epoch), copies) for session in self.sessions]),
                 threads=self.spec.meta.threads,
             )
             for e, (env, copies) in enumerate(zip(self.spec.env, self.layout.copies, strict=True))
@@ -442,31 +378,14 @@ class Program:
 
     def _first_obs(self, envs: list[Env]) -> list[list[torch.Tensor | None]]:
         live = [self.tick < ticks for ticks in self.ticks]
-        values = [self._tensor(env.reset()) if alive else None for env, alive in zip(envs, live, strict=True)]
+        values = [self.tensor(env.reset()) if alive else None for env, alive in zip(envs, live, strict=True)]
         by_agent = self.layout.gather(values)
         return [
             [None if x is None else normalizer.reset(x) for normalizer, x in zip(normalizers, own, strict=True)]
             for normalizers, own in zip(self.normalizers, by_agent, strict=True)
         ]
 
-    def _observe(self, layout: Layout, e: int, emitted: np.ndarray) -> list[list[torch.Tensor | None]]:
-        """One environment's observations for an evaluation, normalised with the statistics as they are."""
-        values = [self._tensor(emitted) if i == e else None for i in range(len(self.spaces))]
-        return [
-            [None if x is None else normalizer.observe(x) for normalizer, x in zip(normalizers, own, strict=True)]
-            for normalizers, own in zip(self.normalizers, layout.gather(values), strict=True)
-        ]
-
-    def _recall(self, layout: Layout, e: int, actions: list[list[torch.Tensor | None]], step: Step) -> None:
-        """Tell recurrent agents of one environment's step in an evaluation, rewards as they know them."""
-        for a, agent in enumerate(self.agents):
-            for port, place in enumerate(self.layout.places[a]):
-                action = actions[a][port]
-                if agent.greedy_carry is not None and action is not None:
-                    reward, done = (self._tensor(layout.take(a, place.env, x)) for x in (step.reward, step.done))
-                    agent.recall(port, action, self.normalizers[a][port].scale(reward), done)
-
-    def _env_actions(self, actions: list[list[torch.Tensor | None]]) -> list[list[np.ndarray | None]]:
+    def to_envs(self, actions: list[list[torch.Tensor | None]]) -> list[list[np.ndarray | None]]:
         return [
             [None if x is None else convert(x) for convert, x in zip(converts, own, strict=True)]
             for converts, own in zip(self.acts, actions, strict=True)
@@ -476,7 +395,7 @@ class Program:
         self, obs: list[list[Any]], actions: list[list[Any]], steps: list[Step | None]
     ) -> list[list[torch.Tensor | None]]:
         """Every agent takes in its steps; returns what to act on next."""
-        converted = [None if step is None else step.map(self._tensor) for step in steps]
+        converted = [None if step is None else step.map(self.tensor) for step in steps]
         following = []
         for a, agent in enumerate(self.agents):
             own: list[Step | None] = []
@@ -491,7 +410,7 @@ class Program:
             following.append([None if step is None else step.obs for step in own])
         return following
 
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
         return tensor_of(array, self.dtype, self.device)
 
     def _look_for_failures(self) -> None:
@@ -514,16 +433,6 @@ class _StreamsOf:
     def __call__(self, purpose: str) -> Streams:
         seeds = [session.seeds("agent", self.agent, purpose) for session in self.sessions]
         return Streams(seeds, self.dtype, self.device)
-
-
-def evaluation_seeds(session: Session, env: int, copies: int) -> list[int]:
-    """The seeds of the sub-environments of a session's own evaluations."""
-    return _integers(session.seeds("evaluation", env), copies)
-
-
-def _integers(seed: np.random.SeedSequence, count: int) -> list[int]:
-    """`count` distinct-looking seeds in [0, 2**31), as environments take them."""
-    return (seed.generate_state(count) >> 1).tolist()
 
 
 def resolve_device(device: str) -> str:
@@ -561,24 +470,3 @@ def _closed(hyper: Any, end: int) -> Any:
 def _port(spaces: Spaces, bodies: int) -> Port:
     discrete = spaces.kind != "continuous"
     return Port(tuple(spaces.obs_space.shape), spaces.action_size, discrete, bodies, spaces.choices)
-
-
-def _to_env(space: Box | Discrete | MultiDiscrete) -> Callable[[torch.Tensor], np.ndarray]:
-    """From an agent's actions `[M, B]`, `[M, B, n]` or `[M, B, A]` to the environment's.
-
-    Agents act in [-1, 1] on every bounded dimension, whatever the environment's units.
-    """
-    from gymnasium.spaces import Box
-
-    if not isinstance(space, Box):
-        return lambda action: action.cpu().numpy()
-    bounded = np.isfinite(space.low) & np.isfinite(space.high)
-    low, high = np.where(bounded, space.low, -1.0), np.where(bounded, space.high, 1.0)
-    shape = space.shape
-
-    def convert(action: torch.Tensor) -> np.ndarray:
-        array = action.cpu().numpy().reshape(*action.shape[:2], *shape)
-        scaled = low + (np.clip(array, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
-        return np.where(bounded, scaled, array).astype(np.float32)
-
-    return convert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,12 @@ def whole(path: Path, mode: str = "w", sync: bool = False) -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_json(path: Path, value: Any, sync: bool = False) -> None:
+    """Write a JSON file whole. `sync`: wait until the disk has it."""
+    with whole(path, sync=sync) as file:
+        file.write(json.dumps(value, indent=2) + "\n")
 
 
 def together(write: Callable[[T], None], each: Iterable[T]) -> None:

@@ -21,7 +21,7 @@ from slmx.benchmark import BenchmarkRun, seed_beside
 from slmx.display import Brief
 from slmx.errors import SlmxError, WriteError
 from slmx.lock import owning
-from slmx.record import read_state, write_state
+from slmx.run_directory import read_state, write_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
 from slmx.spec.build import build
 from tests.command import call

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slmx.record import read_state
+from slmx.run_directory import read_state
 from tests.processes import running
 from tests.search.specs import raw_of
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from slmx.env.base import Step
+from slmx.evaluation import evaluate
 from slmx.session import Program, Session
 from slmx.space import Body, Space
 from slmx.watch import Tracker
@@ -38,7 +39,7 @@ def test_catch_is_learned_from_images(way: str) -> None:
     env = {"name": "tests.probes:Catch", "max_frame": frames, "kwargs": {"width": 2}}
     played = trained(spec(algorithm, memory, env, NET | changes, bodies), M)
     returns = np.zeros(M)
-    for episode in played.evaluate(20):
+    for episode in evaluate(played, 20):
         returns[episode.member] += episode.total / 20
     assert (returns >= 0.8).sum() >= M - 1, returns
 
@@ -86,9 +87,9 @@ def test_a_model_of_images_is_played_as_it_was_evaluated(backend: str) -> None:
     again.load([first.model(0)])
     pictures: list[np.ndarray] = []
     renders = backend == "envpool"  # Catch has no picture
-    assert first.evaluate(2) == [
+    assert evaluate(first, 2) == [
         type(e)(e.member, first.frames[0], e.agent, e.env, e.seed, e.total, e.length)
-        for e in again.evaluate(2, see=(lambda picture, env: pictures.append(picture)) if renders else None)
+        for e in evaluate(again, 2, see=(lambda picture, env: pictures.append(picture)) if renders else None)
     ]
     assert (
         all(picture.dtype == np.uint8 and picture.shape[2] == 3 for picture in pictures) and bool(pictures) == renders

@@ -42,7 +42,7 @@ from slmx.net import NETS
 from slmx.net.layer import Network
 from slmx.net.mlp import MLP
 from slmx.plain import put
-from slmx.record import folder_of
+from slmx.run_directory import folder_of
 from slmx.search import SCHEDULERS, SEARCHERS, cluster, job, on_tune, start
 from slmx.search.halving import Halving
 from slmx.search.population import Population, Round

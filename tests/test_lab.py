@@ -26,8 +26,9 @@ from slmx.analysis.standards import load_standards
 from slmx.env import describe
 from slmx.env.spec import EnvSpec
 from slmx.errors import SlmxError
+from slmx.evaluation import evaluate
 from slmx.memory.episodes import Episodes
-from slmx.record import provenance
+from slmx.run_directory import provenance
 from slmx.session import Program, Session
 from slmx.spec.benchmark import is_benchmark
 from slmx.spec.build import build
@@ -212,9 +213,9 @@ def test_enjoy_repeats_the_final_evaluation(name: str, request: pytest.FixtureRe
 
 def test_episodes_without_end_count_in_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Left out, the episodes that a policy never ends would leave no score, or the score of the others."""
-    monkeypatch.setattr("slmx.session.LONGEST_EPISODE", 5)  # no pole falls so soon
+    monkeypatch.setattr("slmx.evaluation.LONGEST_EPISODE", 5)  # no pole falls so soon
     program = Program([Session(spec_of(), 0, index) for index in range(2)])
-    evaluations = program.evaluate(3)
+    evaluations = evaluate(program, 3)
     assert [(e.member, e.total, e.length) for e in evaluations] == [(m, 5.0, 5) for m in (0, 1) for _ in range(3)]
 
 

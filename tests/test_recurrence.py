@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from slmx import ops
+from slmx.evaluation import evaluate
 from slmx.memory.batch import Batch
 from slmx.net.sequence import States, Unroll
 from slmx.session import Program, Session
@@ -49,7 +50,7 @@ WAYS: dict[str, tuple[Keys, Keys, Keys, int]] = {
 
 def returns(program: Program) -> Tensor:
     """Mean greedy returns of 20 episodes, `[M]`."""
-    played = program.evaluate(20)
+    played = evaluate(program, 20)
     return torch.tensor([sum(one.total for one in played if one.member == m) / 20 for m in range(program.members)])
 
 

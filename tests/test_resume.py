@@ -25,7 +25,8 @@ from slmx.alongside import alongside
 from slmx.display import Display
 from slmx.errors import SlmxError, WriteError
 from slmx.lock import owning
-from slmx.record import Recorder, read_state
+from slmx.record import Recorder
+from slmx.run_directory import read_state
 from slmx.session import Program, Session
 from slmx.spec.build import build
 from slmx.spec.check import check_one

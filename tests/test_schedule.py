@@ -17,7 +17,7 @@ import pytest
 from slmx import benchmark, lab, play, schedule
 from slmx.errors import SlmxError, SpecErrors
 from slmx.once import find_runs, once
-from slmx.record import read_state, write_state
+from slmx.run_directory import read_state, write_state
 from slmx.schedule import ScheduleRun
 from slmx.spec.build import build
 from tests.command import call

@@ -12,11 +12,13 @@ import pytest
 from slmx import lab, record, storage
 from slmx.analysis.files import TrialFiles
 from slmx.display import Display
-from slmx.record import Recorder, read_state, write_json, write_spec
+from slmx.record import Recorder
+from slmx.run_directory import read_state, write_spec
 from slmx.search.job import Job, Order
 from slmx.session import Program
 from slmx.spec.dump import dump
 from slmx.storage import StorageError, Store, fetch, mirrored
+from slmx.whole import write_json
 from tests.command import call
 from tests.search.specs import raw_of, spec_of
 from tests.test_resume import Leaving, left, tiny, whole

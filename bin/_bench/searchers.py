@@ -16,7 +16,7 @@ import toy
 from scipy.stats import mannwhitneyu
 from speed import progress
 
-from slmx.record import make_directory
+from slmx.run_directory import make_directory
 from slmx.search import on_tune, start
 from slmx.search.experiment import searcher_of
 from slmx.search.job import Order

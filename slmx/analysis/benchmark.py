@@ -25,7 +25,7 @@ from slmx.analysis.graph import write_figures
 from slmx.analysis.statistics import bootstrap_interval, iqm, mean, stratified_interval
 from slmx.analysis.trial import analyze_trial
 from slmx.errors import SlmxError
-from slmx.record import read_state
+from slmx.run_directory import read_state
 
 RECORD = "benchmark.json"
 OPEN = "OPEN"

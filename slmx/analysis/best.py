@@ -8,7 +8,7 @@ from slmx.analysis.analyze import experiment_table, read_trials
 from slmx.analysis.files import read_table
 from slmx.analysis.objective import objective_of, ranked
 from slmx.analysis.trial import analyze_trial
-from slmx.record import read_facts
+from slmx.run_directory import read_facts
 
 
 def best_trial(run: Path) -> int | None:

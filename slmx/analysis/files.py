@@ -15,7 +15,7 @@ import pandas as pd
 from slmx.analysis.standards import Standard, read_standards
 from slmx.errors import SlmxError
 from slmx.plain import value_at
-from slmx.record import LINEAGE
+from slmx.run_directory import LINEAGE
 from slmx.whole import writing
 
 FAILED = "FAILED"

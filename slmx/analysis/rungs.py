@@ -11,7 +11,7 @@ import pandas as pd
 from slmx.analysis.files import TrialFiles, read_table, write_table
 from slmx.analysis.objective import objective_of, trial_score
 from slmx.analysis.trial import analyze_trial
-from slmx.record import LINEAGE, RUNGS
+from slmx.run_directory import LINEAGE, RUNGS
 
 
 def score_now(directory: Path) -> float:

@@ -11,7 +11,7 @@ from slmx.analysis import graph
 from slmx.analysis.files import TrialFiles, read_json, write_table
 from slmx.analysis.importance import importance_table
 from slmx.analysis.objective import further_objectives, objective_of, short_names
-from slmx.record import SPACE
+from slmx.run_directory import SPACE
 
 IMPORTANCE = "importance.csv"
 

@@ -20,6 +20,11 @@ def seed_sequence(seed: int, trial: int, session: int, *purpose: str | int) -> n
     return np.random.SeedSequence([seed, trial, session], spawn_key=key)
 
 
+def integer_seeds(seed: np.random.SeedSequence, count: int) -> list[int]:
+    """`count` distinct-looking seeds in [0, 2**31), as environments take them."""
+    return (seed.generate_state(count) >> 1).tolist()
+
+
 def tensor_of(array: np.ndarray, dtype: torch.dtype, device: str) -> torch.Tensor:
     """An array as a tensor on a device; real numbers are rounded to `dtype`."""
     if array.dtype.kind == "f":  # numpy rounds a few numbers in half the time that torch takes

@@ -19,7 +19,7 @@ from slmx.errors import SpecError, WriteError
 from slmx.footprint import refuse_what_cannot_fit
 from slmx.lock import owning
 from slmx.metric import NEED_FRAMES, NEED_STANDARD
-from slmx.record import SPACE, has_ended, write_json, write_spec, write_state
+from slmx.run_directory import SPACE, has_ended, write_spec, write_state
 from slmx.search import cluster
 from slmx.search.journal import ENDED, read_ended
 from slmx.search.leave import leaving
@@ -32,7 +32,7 @@ from slmx.spec.dump import dump
 from slmx.spec.registry import REGISTRIES
 from slmx.spec.search_space import checked_space
 from slmx.storage import Store, mirrored, store_of
-from slmx.whole import resumable, writing
+from slmx.whole import resumable, write_json, writing
 
 if TYPE_CHECKING:
     import pandas as pd

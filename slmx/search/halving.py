@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from slmx.member.hyper import NamedHyper
-from slmx.record import RUNGS
+from slmx.run_directory import RUNGS
 from slmx.search.scheduler import Known, Scheduler, scores
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from slmx.record import write_json
 from slmx.search.base import Score
-from slmx.whole import writing
+from slmx.whole import write_json, writing
 
 NAME = "journal.jsonl"
 ENDED = "ended"

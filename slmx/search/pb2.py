@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from slmx.record import LINEAGE
+from slmx.run_directory import LINEAGE
 from slmx.search.base import Setting
 from slmx.search.population import Population, Round
 from slmx.search.share import share_of, value_at

@@ -15,7 +15,7 @@ from slmx.errors import SlmxError, SpecError, counted
 from slmx.member.hyper import Int, NamedHyper
 from slmx.member.streams import seed_sequence
 from slmx.plain import value_at
-from slmx.record import LINEAGE, rewrite_spec
+from slmx.run_directory import LINEAGE, rewrite_spec
 from slmx.search.base import Setting
 from slmx.search.scheduler import Scheduler, Scores, scores
 from slmx.search.size import room

@@ -13,13 +13,13 @@ from slmx import checkpoint
 from slmx.analysis.files import TrialFiles
 from slmx.errors import SlmxError
 from slmx.plain import value_at
-from slmx.record import is_culled, settle, write_json, write_spec
+from slmx.run_directory import is_culled, settle, write_spec
 from slmx.search.job import Order, judge
 from slmx.search.journal import ENDED, Ended, Journal, read_ended, write_ended
 from slmx.search.plan import Plan, Trial
 from slmx.search.scheduler import scheduler_of
 from slmx.spec.dump import dump
-from slmx.whole import writing
+from slmx.whole import write_json, writing
 
 if TYPE_CHECKING:
     from slmx.spec.model import Spec

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from slmx.errors import SpecError
 from slmx.member.hyper import Int, NamedHyper
-from slmx.record import RUNGS
+from slmx.run_directory import RUNGS
 from slmx.search.halving import Halving, rung_frames
 from slmx.search.scheduler import Scheduler, scores
 from slmx.spec.registry import REGISTRIES

@@ -18,7 +18,8 @@ from slmx.analysis import events
 from slmx.analysis.events import HOME, Events, following, write_events
 from slmx.display import Display
 from slmx.errors import SlmxError, WriteError
-from slmx.record import Recorder, read_state
+from slmx.record import Recorder
+from slmx.run_directory import read_state
 from slmx.session import Program
 from slmx.table import Table
 from tests.search.specs import spec_of

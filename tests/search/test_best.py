@@ -13,7 +13,7 @@ from slmx import lab, play
 from slmx.analysis.analyze import analyze
 from slmx.analysis.best import best_trial
 from slmx.errors import SlmxError
-from slmx.record import write_state
+from slmx.run_directory import write_state
 from slmx.search.job import Job
 from tests.command import call
 from tests.search.test_job import finish, order_of

@@ -11,11 +11,12 @@ import pytest
 
 from slmx.algorithm.base import Algorithm
 from slmx.algorithm.ppo import PPO
-from slmx.record import write_json, write_spec
+from slmx.run_directory import write_spec
 from slmx.search import job
 from slmx.search.job import Job, Order
 from slmx.search.journal import Ended
 from slmx.spec.dump import dump
+from slmx.whole import write_json
 from tests.search.specs import AGENT, spec_of
 from tests.test_resume import lasting, on_the_disk
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from slmx.record import read_state
+from slmx.run_directory import read_state
 from slmx.search import reaper
 from tests.processes import Command, running
 from tests.search.specs import Keys, raw_of

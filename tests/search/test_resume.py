@@ -20,7 +20,7 @@ from slmx.env import describe
 from slmx.errors import SlmxError
 from slmx.lab import standard
 from slmx.lock import owning
-from slmx.record import read_facts, write_spec, write_state
+from slmx.run_directory import read_facts, write_spec, write_state
 from slmx.search import job
 from slmx.search.job import Job
 from slmx.search.journal import Ended, read_ended, write_ended

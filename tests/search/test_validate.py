@@ -21,12 +21,13 @@ from slmx import lab, play
 from slmx.analysis.graph import png
 from slmx.analysis.validation import COLUMNS
 from slmx.errors import SpecError
-from slmx.record import read_facts, read_state, write_state
+from slmx.evaluation import evaluation_seeds
+from slmx.run_directory import read_facts, read_state, write_state
 from slmx.search import start
 from slmx.search.experiment import SearchRun
 from slmx.search.journal import read_ended
 from slmx.search.validate import chosen, fresh_spec
-from slmx.session import Session, evaluation_seeds
+from slmx.session import Session
 from slmx.spec.check import check_one, problems
 from slmx.spec.dump import restore
 from slmx.spec.model import Spec
