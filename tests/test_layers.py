@@ -43,28 +43,31 @@ MAY_IMPORT = {
     "footprint": {"memory", "env", "space", "spec", "errors", "plain"},
     "model_file": BASE,
     "view": {"whole"},
-    "record": {"errors", "table", "whole", "storage", "camera", "view", "model_file"},
+    "run_directory": {"errors", "whole", "storage"},
+    "record": {"run_directory", "errors", "table", "whole", "camera", "view", "model_file"},
     "watch": {"space", "env"},
-    "session": LEARNING | {"spec", "space", "env", "record", "watch", "heap"},
-    "analysis": {"record", "errors", "metric", "whole", "alongside", "plain"},
+    "evaluation": {"env", "watch"} | LEARNING,
+    "session": LEARNING | {"spec", "space", "env", "evaluation", "watch", "heap"},
+    "analysis": {"run_directory", "errors", "metric", "whole", "alongside", "plain"},
     "table": BASE,
     "lock": BASE,
     "stop": set(),
     "checkpoint": {"session"} | BASE,
     "search": LEARNING
-    | {"spec", "space", "env", "session", "record", "metric", "analysis", "display", "checkpoint", "lock", "stop"}
-    | {"storage", "table", "camera", "footprint"},
+    | {"spec", "space", "env", "session", "run_directory", "record", "metric", "analysis", "display", "checkpoint"}
+    | {"storage", "table", "camera", "footprint", "lock", "stop"},
     "display": {"errors", "camera", "footprint"},
     "camera": {"errors", "whole"},
-    "filming": {"camera", "analysis", "env", "errors", "spec", "display", "model_file", "session"},
+    "filming": {"camera", "analysis", "env", "errors", "spec", "display", "model_file", "session", "evaluation"},
     "lab": LEARNING
-    | {"spec", "space", "env", "session", "record", "metric", "analysis", "search", "display", "checkpoint"}
-    | {"storage", "lock", "camera", "play", "footprint"},
-    "play": {"spec", "env", "session", "analysis", "display", "camera", "model_file", "table"} | BASE,
-    "once": {"lab", "spec", "record", "analysis", "display"} | BASE,
-    "benchmark": {"once", "lab", "spec", "record", "lock", "analysis", "display"} | BASE,
-    "schedule": {"benchmark", "once", "lab", "spec", "record", "analysis", "display"} | BASE,
-    "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "record", "analysis", "display"} | BASE,
+    | {"spec", "space", "env", "session", "run_directory", "record", "metric", "analysis", "search", "display"}
+    | {"storage", "lock", "camera", "play", "footprint", "checkpoint", "evaluation"},
+    "play": {"spec", "env", "session", "evaluation", "member", "analysis", "display", "camera", "model_file", "table"}
+    | BASE,
+    "once": {"lab", "spec", "run_directory", "analysis", "display"} | BASE,
+    "benchmark": {"once", "lab", "spec", "run_directory", "lock", "analysis", "display"} | BASE,
+    "schedule": {"benchmark", "once", "lab", "spec", "run_directory", "analysis", "display"} | BASE,
+    "dispatch": {"schedule", "benchmark", "lab", "search", "spec", "run_directory", "analysis", "display"} | BASE,
     "cli": {"dispatch", "lab", "play", "spec", "analysis", "display", "stop", "storage"} | BASE,
     "__main__": {"cli"},
 }
