@@ -22,11 +22,11 @@ from slmx.errors import SlmxError, SpecError, SpecErrors, counted, did_you_mean
 from slmx.once import Outcome, once
 from slmx.run_directory import folder_of, read_state
 from slmx.spec.benchmark import Benchmark, check_benchmark
-from slmx.spec.build import show
 from slmx.spec.check import check_one
 from slmx.spec.load import SUFFIXES, in_spec, read
 from slmx.spec.model import Spec
 from slmx.spec.search_space import checked_space
+from slmx.spec.words import show
 
 DEFAULT = Path("config/experiments.json")
 MODES = ("train", "search", "benchmark", "dev")

@@ -51,7 +51,7 @@ from slmx.search.size import settings_a_program
 from slmx.search.tune_schedulers import Asha, Median
 from slmx.search.validate import chosen, fresh_spec
 from slmx.session import Program, Session
-from slmx.spec.build import arms, attempt, build, spec_keys
+from slmx.spec.build import attempt, build, spec_keys
 from slmx.spec.check import PREPARATIONS, problems
 from slmx.spec.dump import dump, static, with_settings
 from slmx.spec.model import (
@@ -67,6 +67,7 @@ from slmx.spec.model import (
 )  # fmt: skip
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import search_space
+from slmx.spec.words import arms
 from tests.programs import Keys, parameters, program
 from tests.search.test_job import finish, order_of
 from tests.search.test_tune_schedulers import Court

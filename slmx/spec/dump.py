@@ -12,9 +12,10 @@ from pydantic.fields import FieldInfo
 from slmx.member.hyper import Hyper, varies
 from slmx.member.schedule import Schedule
 from slmx.plain import join, put
-from slmx.spec.build import bodies_of, build, idle_keys, show, spec_keys
+from slmx.spec.build import bodies_of, build, idle_keys, spec_keys
 from slmx.spec.model import AgentSpec, Spec
 from slmx.spec.registry import Registry, registry_of
+from slmx.spec.words import show
 
 LABELS = frozenset({"name", "search", "agent.*.name"}) | {
     f"meta.{key}"

@@ -23,8 +23,9 @@ import yaml
 
 from slmx.errors import SlmxError, SpecError, SpecErrors, did_you_mean
 from slmx.plain import join, put
-from slmx.spec.build import attempt, show
+from slmx.spec.build import attempt
 from slmx.spec.model import Spec
+from slmx.spec.words import show
 
 SUFFIXES = (".json", ".yaml", ".yml")
 VARIABLE = re.compile(r"\$\{([^${}]*)\}")

@@ -20,10 +20,11 @@ from pydantic import BaseModel
 from slmx.errors import SpecError, did_you_mean, nearest
 from slmx.member.hyper import Hyper
 from slmx.plain import join
-from slmx.spec.build import attempt, show, spec_keys
+from slmx.spec.build import attempt, spec_keys
 from slmx.spec.dump import replaced
 from slmx.spec.model import Spec
 from slmx.spec.registry import registry_of
+from slmx.spec.words import show
 
 LISTS = ("choice", "grid_search")
 ARGUMENTS = {

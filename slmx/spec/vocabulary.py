@@ -11,7 +11,7 @@ from slmx.env.spec import AtariSpec, EnvSpec, WrapperSpec
 from slmx.member.hyper import varies
 from slmx.member.schedule import Schedule
 from slmx.spec.benchmark import KEY, BenchmarkEnvSpec, BenchmarkSpec, EnvListsSpec
-from slmx.spec.build import arms, phrase, show, spec_keys
+from slmx.spec.build import spec_keys
 from slmx.spec.model import (
     AgentSpec,
     BodySpec,
@@ -25,6 +25,7 @@ from slmx.spec.model import (
 )  # fmt: skip
 from slmx.spec.registry import REGISTRIES, Registry, registry_of
 from slmx.spec.search_space import ARGUMENTS, LISTS, SUFFIXES
+from slmx.spec.words import arms, phrase, show
 
 COMPOSED = (AgentSpec, MetaSpec)
 """Groups whose components are chosen by name."""
