@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from slmx import stop
 from slmx.camera import filming
 from slmx.errors import SlmxError, SpecError, WriteError
 from slmx.lazy import loading
@@ -159,6 +160,7 @@ def _train(directory: Path, program: Program, display: Display, graphs: bool, ch
         interrupted, complete = False, False
         try:
             for epoch_ends in program.rows(check):
+                stop.check()
                 if epoch_ends:
                     checkpoint.save(left, program, recorder)
                 else:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CODE = 130  # with which a command ends that was told to stop
+_asked = threading.Event()
 
 
 @contextlib.contextmanager
@@ -38,11 +39,22 @@ def heard(hear: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _asked.clear()
 
 
 def interrupt() -> None:
-    """What Python does at Ctrl-C."""
+    """What Python does at Ctrl-C, and a note of it."""
+    _asked.set()
     raise KeyboardInterrupt
+
+
+def check() -> None:
+    """KeyboardInterrupt, if there was one: Python drops what is raised in a destructor or a weak reference's callback.
+
+    Long work looks here now and then.
+    """
+    if _asked.is_set():
+        raise KeyboardInterrupt
 
 
 def _leave(streams: list[int]) -> None:

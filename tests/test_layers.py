@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "filming": {"camera", "analysis", "env", "errors", "spec", "display", "model_file", "session", "evaluation"},
     "lab": LEARNING
     | {"spec", "space", "env", "session", "run_directory", "record", "metric", "analysis", "search", "display"}
-    | {"storage", "lock", "camera", "play", "footprint", "checkpoint", "evaluation"},
+    | {"storage", "lock", "camera", "play", "footprint", "checkpoint", "evaluation", "stop"},
     "play": {"spec", "env", "session", "evaluation", "member", "analysis", "display", "camera", "model_file", "table"}
     | BASE,
     "once": {"lab", "spec", "run_directory", "analysis", "display"} | BASE,

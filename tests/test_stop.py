@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,20 @@ def test_what_is_ignored_stays_ignored() -> None:
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_python_drops_is_heard_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: dropped.append(raised.exc_type))
+    thing = threading.Event()
+    fate = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+    with stop.heard(stop.interrupt):
+        stop.check()
+        del thing
+        assert fate() is None and dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+    stop.check()
 
 
 def test_another_thread_hears_nothing() -> None:
