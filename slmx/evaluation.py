@@ -82,7 +82,8 @@ class _Play:
         for tick in range(1, LONGEST_EPISODE + 1):
             if self.see:
                 self.see(env.render(), self.e)
-            obs = self._observe(emitted)
+            values = [program.tensor(emitted) if i == self.e else None for i in range(len(program.spaces))]
+            obs = self.layout.gather(values)
             actions = [agent.act(own, greedy=True) for agent, own in zip(program.agents, obs, strict=True)]
             step = env.step(self.layout.scatter(program.to_envs(actions))[self.e])
             emitted = step.obs
@@ -96,21 +97,12 @@ class _Play:
             first.setdefault((episode.member, row), episode)
         return first
 
-    def _observe(self, emitted: np.ndarray) -> list[list[Tensor | None]]:
-        """The environment's observations for every agent, normalised with the statistics as they are."""
-        program = self.program
-        values = [program.tensor(emitted) if i == self.e else None for i in range(len(program.spaces))]
-        return [
-            [None if x is None else normalizer.observe(x) for normalizer, x in zip(normalizers, own, strict=True)]
-            for normalizers, own in zip(program.normalizers, self.layout.gather(values), strict=True)
-        ]
-
     def _recall(self, actions: list[list[Tensor | None]], step: Step) -> None:
-        """Tell recurrent agents of a step, rewards as they know them."""
+        """Tell recurrent agents of a step."""
         program = self.program
         for a, agent in enumerate(program.agents):
             for port, place in enumerate(program.layout.places[a]):
                 action = actions[a][port]
                 if agent.greedy_carry is not None and action is not None:
                     reward, done = (program.tensor(self.layout.take(a, place.env, x)) for x in (step.reward, step.done))
-                    agent.recall(port, action, program.normalizers[a][port].scale(reward), done)
+                    agent.recall(port, action, reward, done)

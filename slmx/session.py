@@ -23,7 +23,6 @@ from slmx.errors import SpecError
 from slmx.evaluation import evaluate
 from slmx.heap import keep_freed
 from slmx.lazy import torch
-from slmx.member.axis import Membered
 from slmx.member.hyper import Hyper, NamedHyper
 from slmx.member.optim import Optimizer
 from slmx.member.schedule import Schedule
@@ -37,7 +36,7 @@ from slmx.watch import Silence, Tracker, View, Watcher
 if TYPE_CHECKING:
     from slmx.spec.model import AgentSpec, Spec
 
-STATE = ("tick", "failures", "sessions", "spec", "agents", "normalizers", "gone")  # what of a program is saved
+STATE = ("tick", "failures", "sessions", "spec", "agents", "gone")  # what of a program is saved
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,6 @@ class Program:
         self._pauses = sorted({math.ceil(frames / rows) for frames in pauses})
         self._examined = self.tick = self.gone = 0
         self.agents = [self._agent(a) for a in range(len(self.spec.agent))]
-        self.normalizers = [
-            [self._normalizer(agent, place.env) for place in own]
-            for agent, own in zip(self.agents, self.layout.places, strict=True)
-        ]
         self.acts = [[converter(self.spaces[p.env].action_space) for p in own] for own in self.layout.places]
         self.failures: dict[int, str] = {}
 
@@ -246,8 +241,8 @@ class Program:
             for name, network in agent.networks().items()
             for key, value in network.state_dict().items()
         }
-        for a, own in enumerate(self.normalizers):
-            for p, normalizer in enumerate(own):
+        for a, agent in enumerate(self.agents):
+            for p, normalizer in enumerate(agent.normalizers):
                 for key, value in normalizer.state().items():
                     tensors[f"agent.{a}.normalizer.{p}.{key}"] = value[member].contiguous()
         return tensors
@@ -264,7 +259,7 @@ class Program:
                 state = network.state_dict()
                 for key in state:
                     state[key].copy_(stacked[f"agent.{a}.{name}.{key}"])
-            for p, normalizer in enumerate(self.normalizers[a]):
+            for p, normalizer in enumerate(agent.normalizers):
                 prefix = f"agent.{a}.normalizer.{p}."
                 normalizer.load({k.removeprefix(prefix): v for k, v in stacked.items() if k.startswith(prefix)})
 
@@ -288,8 +283,8 @@ class Program:
             raise ValueError(f"need some members, each once, not {index}")
         self.failures = {new: self.failures[old] for new, old in enumerate(index) if old in self.failures}
         self.gone += sum(self.frames) * (self.members - len(index))
-        for part in self._parts():
-            part.keep(index)
+        for agent in self.agents:
+            agent.keep(index)
         self.retune([self.sessions[i] for i in index])
 
     def clone(self, source: Sequence[int]) -> None:
@@ -301,8 +296,8 @@ class Program:
         if len(source) != self.members:
             raise ValueError(f"need a source for each of {self.members} members, not {source}")
         self.failures = {new: self.failures[old] for new, old in enumerate(source) if old in self.failures}
-        for part in self._parts():
-            part.clone(source)
+        for agent in self.agents:
+            agent.clone(source)
 
     def retune(self, sessions: Sequence[Session]) -> None:
         """Member i goes on as `sessions[i]`, whose spec may have other numbers where members may differ.
@@ -318,12 +313,6 @@ class Program:
         for a, agent in enumerate(self.agents):
             agent.setting = replace(agent.setting, streams=self._streams(a))
             agent.retune(*self._hypers(a))
-            for normalizer in self.normalizers[a]:
-                normalizer.retune(self._gamma(agent))
-
-    def _parts(self) -> list[Membered]:
-        """All that holds something of every member."""
-        return [*self.agents, *(normalizer for own in self.normalizers for normalizer in own)]
 
     def _now(self, sessions: Sequence[Session]) -> list[Spec]:
         """Their specs as they stand at this frame; sessions of one trial share one."""
@@ -347,7 +336,8 @@ class Program:
         optim = getattr(spec.net, "optim_spec", None)
         return kinds[0](
             Setting(
-                ports, hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
+                ports, [self._normalizer(place.env) for place in places],
+                hypers[0], kinds[1], hypers[1], kinds[2], hypers[2],
                 REGISTRIES["optim_spec"].find(optim.name) if optim is not None else Optimizer,
                 self._streams(a), self.dtype, self.device, self.spec.meta.amp,
             )
@@ -356,14 +346,8 @@ class Program:
     def _streams(self, a: int) -> _StreamsOf:
         return _StreamsOf(tuple(self.sessions), a, self.dtype, self.device)
 
-    def _gamma(self, agent: Algorithm) -> torch.Tensor:
-        """An agent's discount `[M, 1]`, by which rewards are normalised; 0 where it has none."""
-        gamma = getattr(agent.hp, "gamma", None)
-        return torch.zeros(self.members, 1) if gamma is None else gamma
-
-    def _normalizer(self, agent: Algorithm, e: int) -> Normalizer:
-        shape = self.spaces[e].obs_space.shape
-        return Normalizer(self.spec.env[e], self.members, shape, self._gamma(agent), self.dtype, self.device)
+    def _normalizer(self, e: int) -> Normalizer:
+        return Normalizer(self.spec.env[e], self.members, self.spaces[e].obs_space.shape, self.dtype, self.device)
 
     def _envs(self) -> list[Env]:
         epoch = (self.tick,) if self.tick else ()
@@ -380,10 +364,9 @@ class Program:
         live = [self.tick < ticks for ticks in self.ticks]
         values = [self.tensor(env.reset()) if alive else None for env, alive in zip(envs, live, strict=True)]
         by_agent = self.layout.gather(values)
-        return [
-            [None if x is None else normalizer.reset(x) for normalizer, x in zip(normalizers, own, strict=True)]
-            for normalizers, own in zip(self.normalizers, by_agent, strict=True)
-        ]
+        for agent, own in zip(self.agents, by_agent, strict=True):
+            agent.begin(own)
+        return by_agent
 
     def to_envs(self, actions: list[list[torch.Tensor | None]]) -> list[list[np.ndarray | None]]:
         return [
@@ -399,12 +382,10 @@ class Program:
         following = []
         for a, agent in enumerate(self.agents):
             own: list[Step | None] = []
-            for port, place in enumerate(self.layout.places[a]):
+            for place in self.layout.places[a]:
                 step = converted[place.env]
-                if step is not None:
-                    if not self.layout.alone(a, place.env):
-                        step = step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x))
-                    step = self.normalizers[a][port].step(step)
+                if step is not None and not self.layout.alone(a, place.env):
+                    step = step.map(lambda x, a=a, p=place.env: self.layout.take(a, p, x))
                 own.append(step)
             agent.update(obs[a], actions[a], own)
             following.append([None if step is None else step.obs for step in own])

@@ -191,10 +191,10 @@ def check_numbers(program: Program, fresh: Program) -> None:
             pairs.append((one.hp, two.hp))
             assert one.decays == two.decays
             assert_same([one.clip, *getattr(one, "fresh", ())], [two.clip, *getattr(two, "fresh", ())])
+        for one, two in zip(agent.normalizers, other.normalizers, strict=True):
+            assert torch.equal(one._gamma, two._gamma)
         for one, two in pairs:
             assert_same(*({k: v for k, v in vars(x).items() if not k.startswith("_")} for x in (one, two)))
-    for one, two in zip(program.normalizers[0], fresh.normalizers[0], strict=True):
-        assert torch.equal(one._gamma, two._gamma)
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -16,18 +16,20 @@ from slmx.net.sequence import Carry
 
 if TYPE_CHECKING:
     from slmx.env.base import Step
+    from slmx.env.normalize import Normalizer
     from slmx.member.optim import Optimizer
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What an algorithm is built from; lists have an entry per member.
+    """What an algorithm is built from; lists have an entry per member, those of ports and normalizers one per port.
 
     `net` and `memory` are the classes that the spec names, `optimizer` the one that the network's optim_spec names;
     `streams(purpose)` gives the members' random streams for a purpose; `amp`: whether products are of bfloat16.
     """
 
     ports: Sequence[Port]
+    normalizers: Sequence[Normalizer]
     algorithm_hypers: Sequence[NamedHyper]
     memory: Any
     memory_hypers: Sequence[NamedHyper]
@@ -47,11 +49,12 @@ class Setting:
 class Algorithm(Membered):
     """One agent of M sessions. Observations, actions and steps come as lists with an entry per port.
 
-    An entry is None where the port's environment has ended. Everything that persists leads with the member axis: the
+    An entry is None where the port's environment has ended. They come as the environments give them: the agent
+    normalises them, each port by its `normalizers`. Everything that persists leads with the member axis: the
     `networks()`, what `optimize` makes, `memory`, and whatever a subclass adds to `copied`.
     """
 
-    copied: ClassVar[tuple[str, ...]] = ("optimizers", "memory", "carry", "greedy_carry")
+    copied: ClassVar[tuple[str, ...]] = ("optimizers", "memory", "carry", "greedy_carry", "normalizers")
     own: ClassVar[tuple[str, ...]] = ("exploring", "learning", "_sums", "_counts")
     net: Any = None
     memory: Any = None
@@ -111,6 +114,8 @@ class Algorithm(Membered):
         self.hp = Stacked(setting.algorithm_hypers, **like)
         self.memory_hp = Stacked(setting.memory_hypers, **like)
         self.net_hp = Stacked(setting.net_hypers, **like)
+        self.normalizers = list(setting.normalizers)
+        self._discount_normalizers()
         self.exploring = setting.streams("explore")
         self.learning = setting.streams("learn")
         self.frame = 0  # of this agent's experience: environment steps of one member, all its bodies together
@@ -119,6 +124,7 @@ class Algorithm(Membered):
         self._sums: dict[str, torch.Tensor] = {}
         self._counts: dict[str, torch.Tensor] = {}  # of how many numbers the sums are: of each member,
         self._alike: dict[str, int] = {}  # and of all
+        self._seen: list[torch.Tensor | None] = []  # the observations that were acted on, normalised
         told = getattr(self.net_hp, "prev_action_reward", False)
         if told:
             self.ports = [port.told() for port in self.ports]
@@ -132,18 +138,29 @@ class Algorithm(Membered):
         """Make networks, optimiser and memory."""
         raise NotImplementedError
 
+    def begin(self, obs: Sequence[torch.Tensor | None]) -> None:
+        """Told the first observations `[M, B, ...]` where episodes begin in every body."""
+        for normalizer, x in zip(self.normalizers, obs, strict=True):
+            if x is not None:
+                normalizer.begin(x)
+
     def act(self, obs: Sequence[torch.Tensor | None], greedy: bool = False) -> list[torch.Tensor | None]:
         """An action for each observation `[M, B, ...]` of each port; the best known one where `greedy`."""
         with torch.no_grad(), self.precision():
             choose = self.exploit if greedy else self.explore
             carry = self.greedy_carry if greedy else self.carry
-            seen: Sequence[Any] = obs
+            seen: list[Any] = [
+                None if x is None else normalizer.observe(x)
+                for normalizer, x in zip(self.normalizers, obs, strict=True)
+            ]
+            if not greedy:
+                self._seen = seen
             if carry is not None:
-                seen = [None if x is None else carry.think(self.net, port, x) for port, x in enumerate(obs)]
+                seen = [None if x is None else carry.think(self.net, port, x) for port, x in enumerate(seen)]
             return [None if x is None else choose(port, x) for port, x in enumerate(seen)]
 
     def explore(self, port: int, obs: torch.Tensor) -> torch.Tensor:
-        """Actions while learning. `obs` `[M, B, ...]`; of a recurrent network the States that it came to."""
+        """Actions while learning. `obs` `[M, B, ...]`, normalised; of a recurrent network the States it came to."""
         raise NotImplementedError
 
     def exploit(self, port: int, obs: torch.Tensor) -> torch.Tensor:
@@ -158,25 +175,36 @@ class Algorithm(Membered):
     def recall(self, port: int, action: torch.Tensor, reward: torch.Tensor, done: torch.Tensor) -> None:
         """Told what greedy actions led to, where the network is recurrent; nothing is learned."""
         if self.greedy_carry is not None:
-            self.greedy_carry.advance(port, action, reward, done)
+            self.greedy_carry.advance(port, action, self.normalizers[port].scale(reward), done)
 
     def update(
         self, obs: Sequence[torch.Tensor | None], action: Sequence[torch.Tensor | None], step: Sequence[Step | None]
     ) -> None:
-        """Take in one step of every port and learn where it is time."""
+        """Take in one step of every port, of what was just acted on, and learn where it is time."""
         for port, (o, a, s) in enumerate(zip(obs, action, step, strict=True)):
             if o is not None and a is not None and s is not None:
                 self.frame += o.shape[1]
+                self.normalizers[port].count(s)
+                kept_obs, kept = self.as_kept(port, o, s)
                 if self.carry is None:
-                    self.remember(port, o, a, s)
+                    self.remember(port, kept_obs, a, kept)
                 else:
-                    self.remember(port, *self.carry.lived(port, o, a, s))
-                    self.carry.advance(port, a, s.reward, s.done)
+                    reward = self.normalizers[port].scale(s.reward)
+                    self.remember(port, *self.carry.lived(port, kept_obs, a, kept, reward))
+                    self.carry.advance(port, a, reward, s.done)
+        self._seen = []
         with self.precision():
             self.improve()
 
+    def as_kept(self, port: int, obs: torch.Tensor, step: Step) -> tuple[torch.Tensor, Step]:
+        """An observation and the step after it as they are remembered: normalised, each as it was met."""
+        normalizer, seen = self.normalizers[port], self._seen[port]
+        if not normalizer.active or seen is None:
+            return obs, step
+        return seen, replace(step, next_obs=normalizer.observe(step.next_obs), reward=normalizer.scale(step.reward))
+
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
-        """Keep one step of a port."""
+        """Keep one step of a port, `as_kept`; its `obs`, of the step to come, is of no account."""
 
     def improve(self) -> None:
         """Learn, if it is time."""
@@ -215,8 +243,15 @@ class Algorithm(Membered):
         self.members = self.setting.members
         for stacked, hypers in ((self.hp, algorithm), (self.memory_hp, memory), (self.net_hp, net)):
             stacked.restack(hypers)
+        self._discount_normalizers()
         for optimizer in self.optimizers:
             optimizer.retune(self.net_hp.optim_spec, self.net_hp.clip_grad_val)
+
+    def _discount_normalizers(self) -> None:
+        """Have rewards normalised by returns as the agent discounts them; where it does not, by themselves."""
+        gamma = getattr(self.hp, "gamma", None)
+        for normalizer in self.normalizers:
+            normalizer.retune(torch.zeros(self.members, 1) if gamma is None else gamma)
 
     def optimize(self, *networks: torch.nn.Module) -> Optimizer:
         """An optimiser of the given networks, as the spec's net block says."""

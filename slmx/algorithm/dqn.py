@@ -135,7 +135,7 @@ class DQN(ActionValueAlgorithm, ReplayAlgorithm):
         """The loss `[M]` of a batch of one port."""
         if self.carry is not None:
             return self.loss_of_sequences(port)
-        batch = self.memory[port].sample()
+        batch = self.batch(port)
         outputs = self.outputs(self.net, port, batch.obs, self.learning)
         with torch.no_grad():
             following = self.outputs(self.target.network, port, batch.next_obs, self.learning)
@@ -168,7 +168,7 @@ class DQN(ActionValueAlgorithm, ReplayAlgorithm):
 
     def loss_of_sequences(self, port: int) -> torch.Tensor:
         """The loss `[M]` of a batch of sequences of one port, each network with the states that it comes to itself."""
-        batch, burn_in = self.memory[port].sample(), self.memory_hp.burn_in
+        batch, burn_in = self.batch(port), self.memory_hp.burn_in
         target_net = self.target.network
         whole = Unroll(batch.obs, batch.state, batch.done)
         learned = (batch.action, batch.reward, batch.next_obs, batch.terminated, batch.done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -50,6 +51,27 @@ class ReplayAlgorithm(Algorithm):
         ]
         self.recent: list[list[tuple[torch.Tensor, ...]]] = [[] for _ in self.ports]
         self.trained = 0
+
+    def as_kept(self, port: int, obs: torch.Tensor, step: Step) -> tuple[torch.Tensor, Step]:
+        """As they came; `batch` normalises them. Rewards are clipped one by one, before they are added up."""
+        return obs, replace(step, reward=self.normalizers[port].clip(step.reward))
+
+    def batch(self, port: int) -> Any:
+        """A batch of a port's memory, normalised as observations and rewards are now."""
+        batch, normalizer = self.memory[port].sample(), self.normalizers[port]
+        if normalizer.active:
+            batch.obs, batch.next_obs = (self._observe(port, obs) for obs in (batch.obs, batch.next_obs))
+            batch.reward = normalizer.divide(batch.reward)
+        return batch
+
+    def _observe(self, port: int, obs: torch.Tensor) -> torch.Tensor:
+        """Kept observations normalised; not what the agent was told beside them, which it was told normalised."""
+        shape, normalizer = self.setting.ports[port].obs_shape, self.normalizers[port]
+        if self.ports[port].obs_shape == shape:
+            return normalizer.observe(obs)
+        size = self.setting.ports[port].obs_size
+        seen = normalizer.observe(obs[..., :size].unflatten(-1, shape)).flatten(-len(shape))
+        return torch.cat([seen, obs[..., size:]], -1)
 
     def remember(self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step) -> None:
         if self.hp.num_step_returns == 1:

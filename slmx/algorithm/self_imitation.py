@@ -8,7 +8,8 @@ returns do: its rewards alone would be too much where rewards are negative, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -21,6 +22,9 @@ from slmx.memory.batch import Batch
 from slmx.memory.prioritized import PrioritizedReplay
 from slmx.memory.returns import Returns
 from slmx.ops import flat
+
+if TYPE_CHECKING:
+    from slmx.env.base import Step
 
 EPSILON = 1e-6  # added to errors, so that all can be drawn, as the authors' code does
 
@@ -51,7 +55,7 @@ KEYS = [key for key in ImitatingHyper.model_fields if key.startswith("sil_")]
 class ImitatingAlgorithm(PolicyAlgorithm):
     """An algorithm that learns from rollouts, and between them from what its own episodes came to."""
 
-    copied = (*PolicyAlgorithm.copied, "returns")
+    copied = (*PolicyAlgorithm.copied, "returns", "came")
 
     @classmethod
     def misfits(cls, hyper: Any, bodies: Sequence[int]) -> dict[str, str]:
@@ -79,10 +83,17 @@ class ImitatingAlgorithm(PolicyAlgorithm):
             Returns(self.returns_hp, self.setting.streams(f"imitate {port}"))
             for port in range(len(self.ports) if self.hp.sil_iter is not None else 0)
         ]
+        # of each step of the rollout under way, observation and reward as they came
+        self.came: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in self.returns]
 
     def retune(self, algorithm: Sequence[NamedHyper], memory: Sequence[NamedHyper], net: Sequence[Hyper]) -> None:
         super().retune(algorithm, memory, net)
         self.returns_hp.restack(_replays(algorithm))
+
+    def as_kept(self, port: int, obs: torch.Tensor, step: Step) -> tuple[torch.Tensor, Step]:
+        if self.returns:
+            self.came[port].append((obs, self.normalizers[port].clip(step.reward)))
+        return super().as_kept(port, obs, step)
 
     def imitate(self, batches: list[Batch]) -> None:
         """Remember a rollout per port; then learn from the episodes that have ended."""
@@ -93,7 +104,11 @@ class ImitatingAlgorithm(PolicyAlgorithm):
                 truncated, next_value = batch.done & ~batch.terminated, torch.zeros_like(batch.reward)
                 if truncated.any():
                     next_value = self.net.value(batch.port, flat(batch.next_obs)).view_as(batch.reward)
-                self.returns[batch.port].add_rollout(batch, next_value, self.hp.gamma)
+                    next_value = self.normalizers[batch.port].multiply(next_value)
+                obs, reward = (torch.stack(own, 1) for own in zip(*self.came[batch.port], strict=True))
+                self.came[batch.port].clear()
+                came = replace(batch, obs=obs, reward=reward)
+                self.returns[batch.port].add_rollout(came, next_value, self.hp.gamma)
         ports = [port for port, returns in enumerate(self.returns) if returns.ring is not None]
         ready = torch.stack([self.returns[port].ready for port in ports]).any(0)
         rows = None if ready.all() else ready.nonzero().flatten()
@@ -108,10 +123,10 @@ class ImitatingAlgorithm(PolicyAlgorithm):
 
     def imitation_loss(self, port: int) -> torch.Tensor:
         """The loss `[M]` of a batch of a port; 0 of a member that has finished no episode there."""
-        hp, returns = self.hp, self.returns[port]
+        hp, returns, normalizer = self.hp, self.returns[port], self.normalizers[port]
         experience = returns.experience()
-        policy, value = self.net.both(port, experience.obs)
-        better = (experience.achieved - value).clamp(min=0)
+        policy, value = self.net.both(port, normalizer.observe(experience.obs))
+        better = (normalizer.divide(experience.achieved) - value).clamp(min=0)
         returns.learned(experience.index, better.detach())
         policy_loss, value_loss = ops.imitation_losses(policy.log_prob(experience.action), better)
         loss = hp.sil_policy_loss_coef * policy_loss + hp.sil_val_loss_coef * value_loss

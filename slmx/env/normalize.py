@@ -58,9 +58,12 @@ class Normalizer(Membered):
     Rewards: `r / sqrt(var(G) + 1e-8)` where `G <- gamma * G + r` runs in every row and starts again after an episode's
     end (as in baselines and Stable-Baselines3; gymnasium's NormalizeReward drops `G` one step earlier, before the last
     reward of a terminated episode). Observations: every emitted one counts once, an episode's last and first included.
-    The statistics are updated before they are used. Nothing is reduced over members.
+    What is emitted is counted before it is normalised. Nothing is reduced over members.
 
-    `active`: whether it does anything. `frozen`: if true, statistics stay as they are.
+    What is learned from at once is normalised as it is met. What is kept and drawn again later is kept as it came and
+    normalised whenever it is drawn, for the statistics move on: else the same reward, met early and late, would be two.
+
+    `active`: whether it does anything.
     """
 
     copied = ("_obs", "_return", "_running_return")
@@ -71,18 +74,16 @@ class Normalizer(Membered):
         spec: EnvSpec,
         members: int,
         obs_shape: Sequence[int],
-        gamma: Tensor,
         dtype: torch.dtype,
         device: torch.device | str,
     ):
-        """gamma: the agent's discount `[M, 1]`. dtype: of what comes out; the statistics are float64."""
+        """dtype: of what comes out; the statistics are float64. `retune` tells it the agent's discounts."""
         self._clip_obs, self._clip_reward = spec.clip_obs, spec.reward_bound
         self._obs = Moments(members, obs_shape, device) if spec.normalize_obs else None
         self._return = Moments(members, (), device) if spec.normalize_reward else None
-        self._gamma = gamma.double().to(device)
+        self._gamma = torch.zeros(members, 1, dtype=torch.float64, device=device)
         self._running_return = torch.zeros(members, 1, dtype=torch.float64, device=device)  # broadcasts to [M, B]
         self._dtype = dtype
-        self.frozen = False
 
     @property
     def active(self) -> bool:
@@ -90,38 +91,57 @@ class Normalizer(Membered):
         return any(part is not None for part in (self._obs, self._return, self._clip_obs, self._clip_reward))
 
     def retune(self, gamma: Tensor) -> None:
-        """Go on with other discounts `[M, 1]`."""
+        """Go on with these discounts `[M, 1]`."""
         self._gamma = gamma.double().to(self._gamma.device)
 
-    def reset(self, obs: Tensor) -> Tensor:
-        """First observations `[M, B, *obs_shape]` of new episodes in every row: counted, then normalised."""
+    def begin(self, obs: Tensor) -> None:
+        """Count the first observations `[M, B, *obs_shape]` of new episodes in every row."""
         self._running_return = torch.zeros_like(self._running_return)
-        if self._obs and not self.frozen:
+        if self._obs:
             self._obs.update(obs)
-        return self.observe(obs)
 
-    def step(self, step: Step) -> Step:
-        """A step with everything in it counted, then normalised. The given step is left as it is."""
-        if not self.active:
-            return step
-        if not self.frozen:
-            self._count(step)
-        next_obs = self.observe(step.next_obs)
-        obs = next_obs if step.obs is step.next_obs else self.observe(step.obs)
-        return Step(obs, next_obs, self.scale(step.reward), step.terminated, step.truncated)
+    def count(self, step: Step) -> None:
+        """Count all that a step emitted."""
+        if self._obs:
+            self._obs.update(step.next_obs)
+            if step.obs is not step.next_obs:
+                self._obs.update(step.obs, step.done)
+        if self._return:
+            running = self._running_return * self._gamma + step.reward
+            self._return.update(running)
+            self._running_return = running.where(~step.done, 0.0)
 
     def observe(self, obs: Tensor) -> Tensor:
-        """Observations `[M, N, *obs_shape]` normalised with the statistics as they are, for evaluation."""
+        """Observations `[M, ..., *obs_shape]` normalised with the statistics as they are."""
         if self._obs:
-            root = (self._obs.var + EPSILON).sqrt()
-            obs = ((obs.double() - self._obs.mean[:, None]) / root[:, None]).to(self._dtype)
+            axes = (len(obs),) + (1,) * (obs.ndim - self._obs.mean.ndim) + self._obs.mean.shape[1:]
+            mean, root = self._obs.mean.view(axes), (self._obs.var + EPSILON).sqrt().view(axes)
+            obs = ((obs.double() - mean) / root).to(self._dtype)
         return obs if self._clip_obs is None else obs.clamp(-self._clip_obs, self._clip_obs)
 
     def scale(self, reward: Tensor) -> Tensor:
-        """Rewards `[M, N]` normalised likewise."""
-        if self._return:
-            reward = (reward / (self._return.var + EPSILON).sqrt()[:, None]).to(self._dtype)
+        """Rewards `[M, N]` normalised likewise, and clipped."""
+        reward = self.divide(reward)
         return reward if self._clip_reward is None else reward.clamp(-self._clip_reward, self._clip_reward)
+
+    def divide(self, reward: Tensor) -> Tensor:
+        """Rewards, or sums of them, `[M, ...]` normalised likewise, but not clipped."""
+        if self._return is None:
+            return reward
+        return (reward / self._deviation(reward)).to(self._dtype)
+
+    def multiply(self, value: Tensor) -> Tensor:
+        """From sums of normalised rewards `[M, ...]` to sums of rewards as they come."""
+        return value if self._return is None else (value * self._deviation(value)).to(self._dtype)
+
+    def clip(self, reward: Tensor) -> Tensor:
+        """Rewards `[M, N]` as they came, but none further from 0 than `scale` would let it be now."""
+        if self._clip_reward is None:
+            return reward
+        if self._return is None:
+            return reward.clamp(-self._clip_reward, self._clip_reward)
+        bound = self._clip_reward * self._deviation(reward)
+        return reward.clamp(-bound, bound).to(self._dtype)
 
     def state(self) -> dict[str, Tensor]:
         """The statistics, each `[M, ...]`: row i is member i's. Running returns are not in it: episodes start anew."""
@@ -142,12 +162,7 @@ class Normalizer(Membered):
             name, _, part = key.rpartition("_")
             setattr(self._obs if name == "obs" else self._return, part, value.to(own[key], copy=True))
 
-    def _count(self, step: Step) -> None:
-        if self._obs:
-            self._obs.update(step.next_obs)
-            if step.obs is not step.next_obs:
-                self._obs.update(step.obs, step.done)
-        if self._return:
-            running = self._running_return * self._gamma + step.reward
-            self._return.update(running)
-            self._running_return = running.where(~step.done, 0.0)
+    def _deviation(self, reward: Tensor) -> Tensor:
+        """Of the discounted return, `[M, 1, ...]`, to go with rewards."""
+        assert self._return is not None
+        return (self._return.var + EPSILON).sqrt().view((-1,) + (1,) * (reward.ndim - 1))

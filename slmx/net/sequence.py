@@ -99,10 +99,10 @@ class Carry(Membered):
         return States(after)
 
     def lived(
-        self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step
+        self, port: int, obs: torch.Tensor, action: torch.Tensor, step: Step, reward: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, Step]:
-        """A step as the agent sees it: with the last action and reward beside both its observations."""
-        next_obs = self._beside(step.next_obs, self._told(port, action, step.reward))
+        """A step as the agent sees it: with the last action and reward, as it is told, beside both its observations."""
+        next_obs = self._beside(step.next_obs, self._told(port, action, reward))
         return self._beside(obs, self.last[port]), action, replace(step, next_obs=next_obs)
 
     def advance(self, port: int, action: torch.Tensor, reward: torch.Tensor, done: torch.Tensor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,23 @@ GAMMA = torch.linspace(0.5, 0.99, M)[:, None]
 def normalizer(members: slice | list[int] = slice(None), **keys: object) -> Normalizer:
     spec = EnvSpec(name="CartPole-v1", max_frame=1, **keys)
     gamma = GAMMA[members]
-    return Normalizer(spec, len(gamma), (D,), gamma, torch.float32, "cpu")
+    made = Normalizer(spec, len(gamma), (D,), torch.float32, "cpu")
+    made.retune(gamma)
+    return made
+
+
+def begin(norm: Normalizer, obs: torch.Tensor) -> torch.Tensor:
+    """First observations, counted and then normalised."""
+    norm.begin(obs)
+    return norm.observe(obs)
+
+
+def live(norm: Normalizer, step: Step) -> Step:
+    """A step with all in it counted and then normalised."""
+    norm.count(step)
+    next_obs = norm.observe(step.next_obs)
+    obs = next_obs if step.obs is step.next_obs else norm.observe(step.obs)
+    return replace(step, obs=obs, next_obs=next_obs, reward=norm.scale(step.reward))
 
 
 def stream(seed: int = 0) -> tuple[torch.Tensor, list[Step]]:
@@ -53,10 +71,10 @@ def test_observations_against_all_that_were_emitted() -> None:
         mean, var = moments(np.array(seen[m]))
         expected = (first[m].numpy() - mean) / np.sqrt(var + EPSILON)
         if m == 0:
-            out = norm.reset(first)
+            out = begin(norm, first)
         np.testing.assert_allclose(out[m], expected, rtol=1e-4, atol=1e-5)
     for step in steps:
-        given = norm.step(step)
+        given = live(norm, step)
         assert given.reward is step.reward and given.terminated is step.terminated
         assert (given.obs is given.next_obs) == (step.obs is step.next_obs)
         for m in range(M):
@@ -71,10 +89,10 @@ def test_observations_against_all_that_were_emitted() -> None:
 
 def test_rewards_by_the_deviation_of_the_discounted_return() -> None:
     norm, (first, steps) = normalizer(normalize_reward=True), stream()
-    assert norm.reset(first) is first
+    assert begin(norm, first) is first
     running, seen = np.zeros((M, B)), [[] for _ in range(M)]
     for step in steps:
-        given = norm.step(step)
+        given = live(norm, step)
         assert given.obs is step.obs
         running = running * GAMMA.double().numpy() + step.reward.double().numpy()
         for m in range(M):
@@ -82,8 +100,8 @@ def test_rewards_by_the_deviation_of_the_discounted_return() -> None:
             _, var = moments(np.array(seen[m]))
             np.testing.assert_allclose(given.reward[m], step.reward[m] / np.sqrt(var + EPSILON), rtol=1e-4)
         running[step.done.numpy()] = 0
-    norm.reset(first)  # new episodes everywhere: the returns begin again, the statistics stay
-    reward = norm.step(steps[0])
+    begin(norm, first)  # new episodes everywhere: the returns begin again, the statistics stay
+    reward = live(norm, steps[0])
     seen[1] += list(steps[0].reward[1].double().numpy())
     _, var = moments(np.array(seen[1]))
     np.testing.assert_allclose(reward.reward[1], steps[0].reward[1] / np.sqrt(var + EPSILON), rtol=1e-4)
@@ -94,10 +112,10 @@ def test_agrees_with_gymnasium_where_definitions_do() -> None:
 
     norm, (first, steps) = normalizer([3], normalize_obs=True), stream()
     oracle = RunningMeanStd(shape=(D,))
-    norm.reset(first[3:4])
+    begin(norm, first[3:4])
     oracle.update(first[3].double().numpy())
     for step in steps:
-        norm.step(step.map(lambda x: x[3:4]))
+        live(norm, step.map(lambda x: x[3:4]))
         oracle.update(step.next_obs[3].double().numpy())
         if step.done[3].any():
             oracle.update(step.obs[3][step.done[3]].double().numpy())
@@ -108,12 +126,12 @@ def test_agrees_with_gymnasium_where_definitions_do() -> None:
 def test_a_member_alone_is_bitwise_the_member_in_company() -> None:
     keys = {"normalize_obs": True, "normalize_reward": True, "clip_obs": 5.0, "clip_reward": 2.0}
     together, (first, steps) = normalizer(**keys), stream()
-    out = [together.reset(first), *[together.step(step) for step in steps]]
+    out = [begin(together, first), *[live(together, step) for step in steps]]
     for m in range(M):
         alone = normalizer([m], **keys)
-        assert torch.equal(alone.reset(first[m : m + 1]), out[0][m : m + 1])
+        assert torch.equal(begin(alone, first[m : m + 1]), out[0][m : m + 1])
         for step, company in zip(steps, out[1:], strict=True):
-            mine = alone.step(step.map(lambda x, m=m: x[m : m + 1]))
+            mine = live(alone, step.map(lambda x, m=m: x[m : m + 1]))
             for key in ("obs", "next_obs", "reward"):
                 assert torch.equal(getattr(mine, key)[0], getattr(company, key)[m]), key
         for key, value in alone.state().items():
@@ -125,42 +143,36 @@ def test_a_poisoned_member_poisons_itself_alone() -> None:
     well, ill, (first, steps) = normalizer(**keys), normalizer(**keys), stream()
     poison = torch.ones(M, 1)
     poison[2] = torch.nan
-    well.reset(first), ill.reset(first * poison[..., None])
+    begin(well, first), begin(ill, first * poison[..., None])
     for step in steps:
-        one = well.step(step)
-        other = ill.step(step.map(lambda x: x * poison.view(M, *[1] * (x.ndim - 1)) if x.is_floating_point() else x))
+        one = live(well, step)
+        other = live(ill, step.map(lambda x: x * poison.view(M, *[1] * (x.ndim - 1)) if x.is_floating_point() else x))
         for m in (0, 1, 3, 4):
             assert torch.equal(one.obs[m], other.obs[m]) and torch.equal(one.reward[m], other.reward[m])
         assert other.obs[2].isnan().all()
 
 
-def test_frozen_statistics_stay_and_are_used() -> None:
+def test_what_is_kept_is_normalised_as_things_are_when_it_is_drawn() -> None:
     norm, (first, steps) = normalizer(normalize_obs=True, normalize_reward=True), stream()
-    norm.reset(first)
-    for step in steps[:20]:
-        norm.step(step)
-    before, seen = norm.state(), norm.observe(steps[20].obs)
-    assert set(before) == {"obs_mean", "obs_var", "obs_count", "return_mean", "return_var", "return_count"}
-    norm.frozen = True
-    assert torch.equal(norm.reset(steps[20].obs), seen)
-    frozen = norm.step(steps[20])
-    assert torch.equal(frozen.obs, seen)
-    for key, value in norm.state().items():
-        assert torch.equal(value, before[key])
-    norm.frozen = False
-    norm.step(steps[20])
-    assert not torch.equal(norm.state()["obs_mean"], before["obs_mean"])
-    assert not torch.equal(norm.observe(steps[20].obs), seen)
+    begin(norm, first)
+    met = [live(norm, step) for step in steps]
+    kept = torch.stack([step.next_obs for step in steps], 2)  # [M, B, T, D]: sequences of B bodies
+    assert torch.equal(norm.observe(kept)[:, :, -1], met[-1].next_obs)
+    assert not torch.equal(norm.observe(kept)[:, :, 0], met[0].next_obs), "the statistics have moved on"
+    reward = torch.stack([step.reward for step in steps], 2)
+    assert torch.equal(norm.divide(reward)[:, :, -1], met[-1].reward)
+    assert not torch.equal(norm.divide(reward)[:, :, 0], met[0].reward)
+    torch.testing.assert_close(norm.multiply(norm.divide(reward)), reward)
 
 
 def test_saved_statistics_come_back_and_are_copies() -> None:
     keys = {"normalize_obs": True, "normalize_reward": True}
     norm, (first, steps) = normalizer(**keys), stream()
-    norm.reset(first)
-    norm.step(steps[0])
+    begin(norm, first)
+    live(norm, steps[0])
     state = norm.state()
     kept = {key: value.clone() for key, value in state.items()}
-    norm.step(steps[1])
+    live(norm, steps[1])
     assert all(torch.equal(state[key], kept[key]) for key in state)
     one = normalizer([2], **keys)
     one.load({key: value[2:3] for key, value in state.items()})
@@ -177,15 +189,21 @@ def test_clipping() -> None:
     first, steps = stream()
     norm = normalizer(clip_obs=1.5, clip_reward=0.5)
     assert norm.active and norm.state() == {}
-    assert torch.equal(norm.reset(first), first.clamp(-1.5, 1.5))
-    given = norm.step(steps[1])
+    assert torch.equal(begin(norm, first), first.clamp(-1.5, 1.5))
+    given, reward = live(norm, steps[1]), steps[1].reward
     assert torch.equal(given.obs, steps[1].obs.clamp(-1.5, 1.5))
     assert torch.equal(given.reward, steps[1].reward.clamp(-0.5, 0.5))
+    assert torch.equal(norm.clip(steps[1].reward), given.reward) and torch.equal(norm.divide(reward), reward)
     norm = normalizer(normalize_obs=True, clip_obs=0.25)
-    assert norm.reset(first).abs().max() == 0.25
+    assert begin(norm, first).abs().max() == 0.25
+    norm = normalizer(normalize_reward=True, clip_reward=0.5)
+    given = live(norm, steps[1])
+    torch.testing.assert_close(norm.divide(norm.clip(steps[1].reward)), given.reward)
 
 
 def test_nothing_asked_for_is_nothing_done() -> None:
     norm, (first, steps) = normalizer(), stream()
     assert not norm.active
-    assert norm.reset(first) is first and norm.step(steps[0]) is steps[0]
+    given = live(norm, steps[0])
+    assert begin(norm, first) is first
+    assert given.obs is steps[0].obs and given.reward is steps[0].reward
