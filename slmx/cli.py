@@ -10,6 +10,7 @@ import atexit
 import gc
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,6 +62,22 @@ Model = Annotated[
 ]
 Render = Annotated[Literal["human"] | None, typer.Option("--render", help="show the episodes in a window")]
 Video = Annotated[Path | None, typer.Option("--video", metavar="FILE.mp4", help="film the episodes")]
+
+
+def show_version(asked: bool) -> None:
+    """Print which slmx this is, and end."""
+    if asked:
+        print(f"slmx {metadata.version('slmx')}")
+        raise typer.Exit
+
+
+@app.callback()
+def slmx(
+    _: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="print the version and end")
+    ] = False,
+) -> None:
+    """What every command has."""
 
 
 @app.command()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -351,7 +352,7 @@ def test_values_of_flags_that_do_not_fit(slmx: Slmx) -> None:
 def test_commands_that_are_none(slmx: Slmx) -> None:
     where = "(slmx -h shows what it takes)"
     refused(slmx("chek", "x"), f"slmx: no such command 'chek'. Did you mean 'check'? {where}")
-    refused(slmx("--versoin"), f"slmx: no such option: --versoin {where}")
+    refused(slmx("--versoin"), f"slmx: no such option: --versoin (Possible options: --version) {where}")
     refused(
         slmx("run"),
         "config/experiments.json: no such file here; `slmx run SPEC_FILE` runs a spec, `slmx run FILE` a schedule "
@@ -535,6 +536,10 @@ def test_the_program_as_it_is_installed(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout, ran.stderr) == (2, "", "nothing.json: no such file\n")
+
+
+def test_it_says_which_version_it_is(slmx: Slmx) -> None:
+    assert slmx("--version") == Said(0, f"slmx {version('slmx')}\n", "")
 
 
 def test_variables_and_settings_reach_the_spec(slmx: Slmx) -> None:

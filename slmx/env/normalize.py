@@ -63,7 +63,7 @@ class Normalizer(Membered):
     What is learned from at once is normalised as it is met. What is kept and drawn again later is kept as it came and
     normalised whenever it is drawn, for the statistics move on: else the same reward, met early and late, would be two.
 
-    `active`: whether it does anything.
+    `active`: whether it changes observations or rewards at all.
     """
 
     copied = ("_obs", "_return", "_running_return")
@@ -84,11 +84,8 @@ class Normalizer(Membered):
         self._gamma = torch.zeros(members, 1, dtype=torch.float64, device=device)
         self._running_return = torch.zeros(members, 1, dtype=torch.float64, device=device)  # broadcasts to [M, B]
         self._dtype = dtype
-
-    @property
-    def active(self) -> bool:
-        """Whether observations or rewards are changed at all."""
-        return any(part is not None for part in (self._obs, self._return, self._clip_obs, self._clip_reward))
+        parts = (self._obs, self._return, self._clip_obs, self._clip_reward)
+        self.active = any(part is not None for part in parts)
 
     def retune(self, gamma: Tensor) -> None:
         """Go on with these discounts `[M, 1]`."""
