@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from slmx import session
 from slmx.algorithm import ALGORITHMS
 from slmx.memory.batch import Batch
 from slmx.memory.episodes import Episodes
 from slmx.memory.replay import Replay, Transitions
 from slmx.memory.rollout import Rollout
 from slmx.net import renorm
-from slmx.session import Program
 from tests.probes import Counter
 from tests.programs import NET, Keys, greedy, spec, trained, values
 
@@ -211,7 +211,7 @@ class Seen:
         self.emitted: dict[tuple[float, ...], Transition] = {}
         self.handed: list[Batch | Transitions] = []
         self.evaluating = False
-        step, evaluate = Counter.step, Program.evaluate
+        step, evaluate = Counter.step, session.evaluate
 
         def stepped(env: Counter, action: int) -> Any:
             before = tuple(env.now.tolist())
@@ -228,7 +228,7 @@ class Seen:
             return result
 
         monkeypatch.setattr(Counter, "step", stepped)
-        monkeypatch.setattr(Program, "evaluate", evaluated)
+        monkeypatch.setattr(session, "evaluate", evaluated)
         for memory, method in ((Rollout, "take"), (Episodes, "take"), (Replay, "sample")):
             monkeypatch.setattr(memory, method, self._listening(getattr(memory, method)))
 

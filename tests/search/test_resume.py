@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from slmx import checkpoint, lab
+from slmx import checkpoint, lab, session
 from slmx.algorithm.ppo import PPO
 from slmx.analysis.analyze import analyze
 from slmx.env import describe
@@ -48,13 +48,13 @@ def slices(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The trials of which an evaluation at the end was made, that is, which were trained to the end."""
     found: list[int] = []
-    evaluate = Program.evaluate
+    evaluate = session.evaluate
 
     def noted(self: Program, *args: object) -> object:
-        found.extend(sorted({session.trial for session in self.sessions}))
+        found.extend(sorted({own.trial for own in self.sessions}))
         return evaluate(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Program, "evaluate", noted)
+    monkeypatch.setattr(session, "evaluate", noted)
     return found
 
 
