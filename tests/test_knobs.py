@@ -27,7 +27,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 from typer.testing import CliRunner
 
-from slmx import env, lab, session
+from slmx import env, evaluation, lab, session
 from slmx.algorithm import ALGORITHMS
 from slmx.analysis.files import TrialFiles
 from slmx.analysis.objective import Objective
@@ -707,7 +707,8 @@ def test_threads_are_those_of_torch_and_of_the_environments(monkeypatch: pytest.
         asked.append(options["threads"])
         return env.make(*args, **options)
 
-    monkeypatch.setattr(session, "make", make)
+    for place in (session, evaluation):
+        monkeypatch.setattr(place, "make", make)
     try:
         for n in (1, 2):
             trained = program(build("knobs", spec_of(agent_of("A2C"), meta={"threads": n})))

@@ -181,7 +181,9 @@ def test_what_is_carried() -> None:
     first = torch.cat([obs, torch.zeros(M, B, 4)], -1)
     torch.testing.assert_close(after, net.features(0, first))
     action, reward, done = torch.ones(M, B, dtype=torch.int64), numbers(M, B, seed=3), ends(M, B)
-    seen, _, step = carry.lived(0, obs, action, Step(obs + 2, obs + 1, reward, done, torch.zeros_like(done)))
+    came = Step(obs + 2, obs + 1, 7 * reward, done, torch.zeros_like(done))
+    seen, _, step = carry.lived(0, obs, action, came, reward)
+    assert step.reward is came.reward
     assert torch.equal(seen, first)
     last = torch.cat([torch.tensor([0.0, 1, 0]).expand(M, B, 3), reward.unsqueeze(-1)], -1)
     torch.testing.assert_close(step.next_obs, torch.cat([obs + 1, last], -1))

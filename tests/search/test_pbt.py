@@ -15,7 +15,6 @@ import pytest
 
 from slmx import lab, play
 from slmx.analysis.files import TrialFiles
-from slmx.member.axis import Membered
 from slmx.search import job
 from slmx.search.pbt import Pbt
 from slmx.session import Program, Session
@@ -251,11 +250,6 @@ def test_a_default_that_is_another_program_trains_by_itself(tmp_path: Path) -> N
     assert lineage.loc[lineage["trial"] == 0, "source"].isna().all()
     assert lineage["source"].notna().any() and 0 not in set(lineage["source"])
     assert json.loads(lineage.loc[lineage["trial"] == 0, LR].iloc[0])["name"] == "linear_decay"
-
-
-def test_every_part_of_a_population_is_membered() -> None:
-    program = Program([Session(spec(), 0, 0)])
-    assert all(isinstance(part, Membered) for part in program._parts())
 
 
 # ---- what cannot be ----
