@@ -72,12 +72,12 @@ def show_version(asked: bool) -> None:
 
 
 @app.callback()
-def slmx(
+def every_command(
     _: Annotated[
         bool, typer.Option("--version", callback=show_version, is_eager=True, help="print the version and end")
     ] = False,
 ) -> None:
-    """What every command has."""
+    """What can be asked for without one."""
 
 
 @app.command()

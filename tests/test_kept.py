@@ -34,10 +34,14 @@ class Emitted:
     def __init__(self) -> None:
         self.obs: list[Tensor] = []
         self.reward: list[Tensor] = []
+        self.terminated: list[Tensor] = []
+        self.done: list[Tensor] = []
 
     def add(self, obs: Tensor, step: Step) -> None:
         self.obs += [obs, step.next_obs]
         self.reward.append(step.reward)
+        self.terminated.append(step.terminated)
+        self.done.append(step.done)
 
     def holds_obs(self, obs: Tensor) -> bool:
         """Whether each of a member's observations `[M, N, *shape]` is one of them."""
@@ -50,6 +54,21 @@ class Emitted:
         """Whether each of a member's rewards `[M, N]` is one of them."""
         known = torch.cat(self.reward, 1)
         return all(bool(torch.isin(own, all_).all()) for own, all_ in zip(reward, known, strict=True))
+
+    def returns(self, gamma: float, last: int) -> list[set[float]]:
+        """Of each member the discounted returns of its `last` steps, where their episodes have ended by themselves."""
+        found: list[set[float]] = [set() for _ in self.reward[0]]
+        for member, own in enumerate(found):
+            for body in range(self.reward[0].shape[1]):
+                value = None  # of an episode that is under way at the end, or was cut off, nothing is known
+                for t in reversed(range(len(self.reward))):
+                    if self.done[t][member, body]:
+                        value = 0.0 if self.terminated[t][member, body] else None
+                    if value is not None:
+                        value = self.reward[t][member, body].item() + gamma * value
+                        if t >= len(self.reward) - last:
+                            own.add(value)
+        return found
 
 
 def lived(way: str) -> tuple[Any, Emitted]:
@@ -78,9 +97,9 @@ def test_replay_keeps_what_came_and_normalises_what_it_draws(way: str) -> None:
         raw = [field.transpose(1, 2) for field in raw[:-1]]
     obs, _, reward, next_obs = raw[:4]
     shape = agent.setting.ports[0].obs_shape
-    for kept, drawn in ((obs, batch.obs), (next_obs, batch.next_obs)):
-        seen = kept if kept.shape[-len(shape) :] == shape else kept[..., : shape[0]]
-        told = kept[..., shape[0] :] if seen is not kept else None
+    for came, drawn in ((obs, batch.obs), (next_obs, batch.next_obs)):
+        seen = came if came.shape[-len(shape) :] == shape else came[..., : shape[0]]
+        told = came[..., shape[0] :] if seen is not came else None
         assert emitted.holds_obs(seen.flatten(1, seen.ndim - len(shape) - 1))
         expected = norm.observe(seen)
         assert torch.equal(drawn, expected if told is None else torch.cat([expected, told], -1))
@@ -94,4 +113,11 @@ def test_replay_keeps_what_came_and_normalises_what_it_draws(way: str) -> None:
 @pytest.mark.parametrize("way", IMITATING)
 def test_imitation_keeps_what_came(way: str) -> None:
     agent, emitted = lived(way)
-    assert emitted.holds_obs(agent.returns[0].experience().obs)
+    returns, norm = agent.returns[0], agent.normalizers[0]
+    assert emitted.holds_obs(returns.experience().obs)
+    last = returns.hp.max_size // agent.ports[0].bodies
+    for member, expected in enumerate(emitted.returns(agent.hp.gamma[0, 0].item(), last)):
+        assert len(expected) > 10
+        own = returns.achieved[member].double()
+        assert all((own - value).abs().min() < 1e-4 for value in expected)
+    assert (norm.state()["return_var"].sqrt() - 1).abs().min() > 0.05, "what is normalised would be something else"

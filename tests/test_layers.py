@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "run_directory": {"errors", "whole", "storage"},
     "record": {"run_directory", "errors", "table", "whole", "camera", "view", "model_file"},
     "watch": {"space", "env"},
-    "evaluation": {"env", "watch"} | LEARNING,
+    "evaluation": {"env", "watch", "member"},
     "session": LEARNING | {"spec", "space", "env", "evaluation", "watch", "heap"},
     "analysis": {"run_directory", "errors", "metric", "whole", "alongside", "plain"},
     "table": BASE,

@@ -27,7 +27,7 @@ class CrossQ(Soft):
 
     def learn(self) -> None:
         """One step of the critics on a batch of every port; at times one of the actor."""
-        batches, losses = [self.batch(port) for port in range(len(self.ports))], []
+        batches, losses = self.batches(), []
         self.critics.train()
         for port, batch in enumerate(batches):
             with torch.no_grad():

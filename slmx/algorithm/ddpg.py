@@ -15,7 +15,7 @@ class DDPG(Deterministic):
 
     def learn(self) -> None:
         """One step of the critic and of the actor on a batch of every port."""
-        batches = [self.batch(port) for port in range(len(self.ports))]
+        batches = self.batches()
         self.learn_critics(batches)
         self.learn_actor(batches)
         self.updates += 1

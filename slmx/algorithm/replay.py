@@ -64,6 +64,10 @@ class ReplayAlgorithm(Algorithm):
             batch.reward = normalizer.divide(batch.reward)
         return batch
 
+    def batches(self) -> list[Any]:
+        """A batch of every port's memory."""
+        return [self.batch(port) for port in range(len(self.ports))]
+
     def _observe(self, port: int, obs: torch.Tensor) -> torch.Tensor:
         """Kept observations normalised; not what the agent was told beside them, which it was told normalised."""
         shape, normalizer = self.setting.ports[port].obs_shape, self.normalizers[port]

@@ -27,7 +27,7 @@ class SAC(Soft):
 
     def learn(self) -> None:
         """One step of the critics on a batch of every port; at times one of the actor."""
-        batches, losses = [self.batch(port) for port in range(len(self.ports))], []
+        batches, losses = self.batches(), []
         for port, batch in enumerate(batches):
             with torch.no_grad():
                 proposal = self.propose(port, batch.next_obs)

@@ -35,7 +35,7 @@ class TD3(Deterministic):
 
     def learn(self) -> None:
         """One step of the critics on a batch of every port; at times one of the actor."""
-        batches = [self.batch(port) for port in range(len(self.ports))]
+        batches = self.batches()
         self.learn_critics(batches)
         self.updates += 1
         if self.updates % self.hp.policy_delay == 0:
