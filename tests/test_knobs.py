@@ -573,6 +573,7 @@ ENV_CASES |= {
     for base in ("gymnasium", "prepared")
 }
 ENV_CASES |= {(base, "workers"): [] for base in ENVS}  # the same by more processes: tests/env/test_workers.py
+ENV_CASES["prepared", "reward_scale"] = []  # refused beside normalize_reward
 ENV_CASES["prepared", "wrappers"] = ENV_CASES["gymnasium", "wrappers"]
 
 

@@ -55,6 +55,9 @@ class Moments(Membered):
 class Normalizer(Membered):
     """Observations to mean 0 and variance 1, rewards by the deviation of the discounted return, then both clipped.
 
+    Or rewards by a scale that is given: for values that are learned from values, as from replay, a scale that moves is one
+    more target that moves.
+
     Rewards: `r / sqrt(var(G) + 1e-8)` where `G <- gamma * G + r` runs in every row and starts again after an episode's
     end (as in baselines and Stable-Baselines3; gymnasium's NormalizeReward drops `G` one step earlier, before the last
     reward of a terminated episode). Observations: every emitted one counts once, an episode's last and first included.
@@ -78,14 +81,15 @@ class Normalizer(Membered):
         device: torch.device | str,
     ):
         """dtype: of what comes out; the statistics are float64. `retune` tells it the agent's discounts."""
-        self._clip_obs, self._clip_reward = spec.clip_obs, spec.reward_bound
+        self._clip_obs, self._clip_reward, self._reward_scale = spec.clip_obs, spec.reward_bound, spec.reward_scale
         self._obs = Moments(members, obs_shape, device) if spec.normalize_obs else None
         self._return = Moments(members, (), device) if spec.normalize_reward else None
         self._gamma = torch.zeros(members, 1, dtype=torch.float64, device=device)
         self._running_return = torch.zeros(members, 1, dtype=torch.float64, device=device)  # broadcasts to [M, B]
         self._dtype = dtype
-        parts = (self._obs, self._return, self._clip_obs, self._clip_reward)
-        self.active = any(part is not None for part in parts)
+        self._scales = self._return is not None or self._reward_scale != 1.0
+        parts = (self._obs, self._clip_obs, self._clip_reward)
+        self.active = self._scales or any(part is not None for part in parts)
 
     def retune(self, gamma: Tensor) -> None:
         """Go on with these discounts `[M, 1]`."""
@@ -123,21 +127,17 @@ class Normalizer(Membered):
 
     def divide(self, reward: Tensor) -> Tensor:
         """Rewards, or sums of them, `[M, ...]` normalised likewise, but not clipped."""
-        if self._return is None:
-            return reward
-        return (reward / self._deviation(reward)).to(self._dtype)
+        return (reward / self._unit(reward)).to(self._dtype) if self._scales else reward
 
     def multiply(self, value: Tensor) -> Tensor:
         """From sums of normalised rewards `[M, ...]` to sums of rewards as they come."""
-        return value if self._return is None else (value * self._deviation(value)).to(self._dtype)
+        return (value * self._unit(value)).to(self._dtype) if self._scales else value
 
     def clip(self, reward: Tensor) -> Tensor:
         """Rewards `[M, N]` as they came, but none further from 0 than `scale` would let it be now."""
         if self._clip_reward is None:
             return reward
-        if self._return is None:
-            return reward.clamp(-self._clip_reward, self._clip_reward)
-        bound = self._clip_reward * self._deviation(reward)
+        bound = self._clip_reward * self._unit(reward)
         return reward.clamp(-bound, bound).to(self._dtype)
 
     def state(self) -> dict[str, Tensor]:
@@ -159,7 +159,8 @@ class Normalizer(Membered):
             name, _, part = key.rpartition("_")
             setattr(self._obs if name == "obs" else self._return, part, value.to(own[key], copy=True))
 
-    def _deviation(self, reward: Tensor) -> Tensor:
-        """Of the discounted return, `[M, 1, ...]`, to go with rewards."""
-        assert self._return is not None
+    def _unit(self, reward: Tensor) -> Tensor | float:
+        """Which reward counts as 1: the deviation of the discounted return, `[M, 1, ...]` to go with rewards, or a constant."""
+        if self._return is None:
+            return 1.0 / self._reward_scale
         return (self._return.var + EPSILON).sqrt().view((-1,) + (1,) * (reward.ndim - 1))

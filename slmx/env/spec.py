@@ -76,8 +76,9 @@ class EnvSpec(Model):
     )
     normalize_obs: bool = Field(False, description="observations to running mean 0, variance 1")
     normalize_reward: bool = Field(False, description="rewards by the deviation of the discounted return")
+    reward_scale: float = Field(1.0, gt=0, description="of rewards learned from; tables count them as they are")
     clip_obs: float | None = Field(None, gt=0, description="observations to [-c, c], after normalisation")
-    clip_reward: float | None = Field(None, gt=0, description="rewards to [-c, c], after normalisation")
+    clip_reward: float | None = Field(None, gt=0, description="rewards to [-c, c], after scaling or normalisation")
 
     def conflicts(self) -> dict[str, str]:
         """Keys whose values contradict one another or would do nothing, each with what is wrong."""
@@ -97,6 +98,10 @@ class EnvSpec(Model):
                 found["clip_reward"] = "atari.reward_clip clips rewards already"
             if self.atari.reward_clip and self.normalize_reward:
                 found["normalize_reward"] = "atari.reward_clip leaves nothing of rewards but their sign"
+            if self.atari.reward_clip and self.reward_scale != 1.0:
+                found["reward_scale"] = "atari.reward_clip leaves nothing of rewards but their sign"
+        if self.normalize_reward and self.reward_scale != 1.0:
+            found["reward_scale"] = "normalize_reward divides by their own deviation: their scale does nothing"
         return found
 
     @property

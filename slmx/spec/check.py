@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slmx.space import Space
 
 NO_MEAN = "returns have no mean over several environments"
-PREPARATIONS = ("visible", "normalize_obs", "normalize_reward", "clip_obs", "clip_reward")
+PREPARATIONS = ("visible", "normalize_obs", "normalize_reward", "reward_scale", "clip_obs", "clip_reward")
 """Keys of an environment that change what its agents see and learn from, and nothing else."""
 
 

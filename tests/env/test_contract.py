@@ -786,6 +786,8 @@ def test_kwargs_and_wrappers_reach_the_environment() -> None:
         ({"name": "Pong-v5", "atari": DQN_GAME, "kwargs": {"stack_num": 2}}, "kwargs.stack_num", "atari.stack_num"),
         ({"name": "Pong-v5", "atari": DQN_GAME, "clip_reward": 1.0}, "clip_reward", "atari.reward_clip"),
         ({"name": "Pong-v5", "atari": DQN_GAME, "normalize_reward": True}, "normalize_reward", "atari.reward_clip"),
+        ({"name": "Pong-v5", "atari": DQN_GAME, "reward_scale": 0.5}, "reward_scale", "atari.reward_clip"),
+        ({"name": WALK, "normalize_reward": True, "reward_scale": 0.5}, "reward_scale", "does nothing"),
     ],
 )
 def test_what_cannot_be_run_is_refused_where_it_stands(keys: dict, path: str, says: str) -> None:

@@ -201,6 +201,20 @@ def test_clipping() -> None:
     torch.testing.assert_close(norm.divide(norm.clip(steps[1].reward)), given.reward)
 
 
+def test_rewards_are_scaled_by_what_is_given_and_then_clipped() -> None:
+    first, steps = stream()
+    norm = normalizer(reward_scale=0.25)
+    assert norm.active and norm.state() == {}
+    assert torch.equal(begin(norm, first), first)
+    given, reward = live(norm, steps[1]), steps[1].reward
+    assert torch.equal(given.reward, reward * 0.25) and torch.equal(given.obs, steps[1].obs)
+    assert torch.equal(norm.divide(reward), given.reward) and torch.equal(norm.multiply(given.reward), reward)
+    clipped = normalizer(reward_scale=0.25, clip_reward=0.1)
+    assert (reward.abs() * 0.25).max() > 0.1
+    assert torch.equal(live(clipped, steps[1]).reward, (reward * 0.25).clamp(-0.1, 0.1))
+    torch.testing.assert_close(clipped.divide(clipped.clip(reward)), live(clipped, steps[1]).reward)
+
+
 def test_nothing_asked_for_is_nothing_done() -> None:
     norm, (first, steps) = normalizer(), stream()
     assert not norm.active
