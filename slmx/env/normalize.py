@@ -55,8 +55,8 @@ class Moments(Membered):
 class Normalizer(Membered):
     """Observations to mean 0 and variance 1, rewards by the deviation of the discounted return, then both clipped.
 
-    Or rewards by a scale that is given: for values that are learned from values, as from replay, a scale that moves is one
-    more target that moves.
+    Or rewards by a scale that is given: for values that are learned from values, as from replay, a scale that moves is
+    one more target that moves.
 
     Rewards: `r / sqrt(var(G) + 1e-8)` where `G <- gamma * G + r` runs in every row and starts again after an episode's
     end (as in baselines and Stable-Baselines3; gymnasium's NormalizeReward drops `G` one step earlier, before the last
@@ -160,7 +160,7 @@ class Normalizer(Membered):
             setattr(self._obs if name == "obs" else self._return, part, value.to(own[key], copy=True))
 
     def _unit(self, reward: Tensor) -> Tensor | float:
-        """Which reward counts as 1: the deviation of the discounted return, `[M, 1, ...]` to go with rewards, or a constant."""
+        """The reward that counts as 1: the deviation of the discounted return, `[M, 1, ...]`, or a constant."""
         if self._return is None:
             return 1.0 / self._reward_scale
         return (self._return.var + EPSILON).sqrt().view((-1,) + (1,) * (reward.ndim - 1))
