@@ -159,8 +159,8 @@ class Normalizer(Membered):
             name, _, part = key.rpartition("_")
             setattr(self._obs if name == "obs" else self._return, part, value.to(own[key], copy=True))
 
-    def _unit(self, reward: Tensor) -> Tensor | float:
-        """The reward that counts as 1: the deviation of the discounted return, `[M, 1, ...]`, or a constant."""
+    def _unit(self, reward: Tensor) -> Tensor:
+        """The reward that counts as 1: the deviation of the discounted return, `[M, 1, ...]`, or a constant `[]`."""
         if self._return is None:
-            return 1.0 / self._reward_scale
+            return reward.new_tensor(1.0 / self._reward_scale)
         return (self._return.var + EPSILON).sqrt().view((-1,) + (1,) * (reward.ndim - 1))
