@@ -162,5 +162,5 @@ class Normalizer(Membered):
     def _unit(self, reward: Tensor) -> Tensor:
         """The reward that counts as 1: the deviation of the discounted return, `[M, 1, ...]`, or a constant `[]`."""
         if self._return is None:
-            return reward.new_tensor(1.0 / self._reward_scale)
+            return reward.new_full((), 1.0 / self._reward_scale)  # filled where it is: nothing waits for a copy
         return (self._return.var + EPSILON).sqrt().view((-1,) + (1,) * (reward.ndim - 1))

@@ -96,10 +96,9 @@ class EnvSpec(Model):
             found |= {f"kwargs.{key}": f"not set here: it is atari.{key}" for key in twice}
             if self.atari.reward_clip and self.clip_reward is not None:
                 found["clip_reward"] = "atari.reward_clip clips rewards already"
-            if self.atari.reward_clip and self.normalize_reward:
-                found["normalize_reward"] = "atari.reward_clip leaves nothing of rewards but their sign"
-            if self.atari.reward_clip and self.reward_scale != 1.0:
-                found["reward_scale"] = "atari.reward_clip leaves nothing of rewards but their sign"
+            for key in ("normalize_reward", "reward_scale"):
+                if self.atari.reward_clip and getattr(self, key) != EnvSpec.model_fields[key].default:
+                    found[key] = "atari.reward_clip leaves nothing of rewards but their sign"
         if self.normalize_reward and self.reward_scale != 1.0:
             found["reward_scale"] = "normalize_reward divides by their own deviation: their scale does nothing"
         return found
